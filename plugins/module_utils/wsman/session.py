@@ -1,0 +1,9 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""WS-Management operations over one lane."""
+from __future__ import annotations
+
+
+class WsmanSession:
+    """Sends requests and reads answers; filled in below."""
