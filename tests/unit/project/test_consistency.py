@@ -1,0 +1,55 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What must agree across files: the action group, the actions, the documentation, the files of the collection."""
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+MODULES = sorted(path.stem for path in (CHECKOUT / "plugins" / "modules").glob("hyperv_*.py"))
+
+
+def documentation(module: str) -> dict[str, object]:
+    tree = ast.parse((CHECKOUT / "plugins" / "modules" / f"{module}.py").read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "DOCUMENTATION":
+            loaded = yaml.safe_load(ast.literal_eval(node.value))
+            assert isinstance(loaded, dict)
+            return loaded
+    raise AssertionError(f"{module} has no DOCUMENTATION")
+
+
+def test_the_action_group_holds_every_module_and_nothing_else() -> None:
+    runtime = yaml.safe_load((CHECKOUT / "meta" / "runtime.yml").read_text(encoding="utf-8"))
+    assert runtime["action_groups"] == {"hyperv": MODULES}
+
+
+def test_every_module_has_its_action_and_every_action_its_module() -> None:
+    assert sorted(path.stem for path in (CHECKOUT / "plugins" / "action").glob("*.py")) == MODULES
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_names_the_group_in_its_attributes(module: str) -> None:
+    fragments = documentation(module)["extends_documentation_fragment"]
+    assert isinstance(fragments, list)
+    assert "agentless.hyperv.attributes" in fragments
+
+
+def test_the_licence_is_whole() -> None:
+    text = (CHECKOUT / "LICENSE").read_text(encoding="utf-8")
+    assert text.lstrip().startswith("GNU GENERAL PUBLIC LICENSE")
+    assert "END OF TERMS AND CONDITIONS" in text
+
+
+@pytest.mark.parametrize("path", sorted(p for folder in ("plugins", "tests") for p in (CHECKOUT / folder).rglob("*.py")
+                                         if p.stat().st_size),
+                         ids=lambda path: str(path.relative_to(CHECKOUT)))
+def test_every_source_file_names_its_licence(path: Path) -> None:
+    head = path.read_text(encoding="utf-8")[:600]
+    assert "SPDX-License-Identifier: GPL-3.0-or-later" in head
+    assert "GNU General Public License v3.0+" in head
