@@ -31,7 +31,8 @@ STANDARD = frozenset(__import__("sys").stdlib_module_names) | {"__future__"}
 
 
 def relative_imports(path: Path) -> list[int]:
-    return [node.lineno for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom) and node.level]
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return [node.lineno for node in nodes if isinstance(node, ast.ImportFrom) and node.level]
 
 
 def imports_of(path: Path) -> Iterator[str]:
