@@ -4,16 +4,12 @@
 """What a simulated host is made from: plain data, written in a test or read from a YAML file."""
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
 
-from .cim.model import Account
-
-if TYPE_CHECKING:
-    from .hyperv.spec import VmSpec
-    from .windows.spec import VolumeSpec
+from simulator.cim.model import Account
+from simulator.hyperv.spec import ClusterSpec, HyperVSettings, VmSpec
+from simulator.windows.spec import ShareSpec, VolumeSpec
 
 OS_VERSIONS = ("2012R2", "2016", "2019", "2022", "2025")
 
@@ -54,7 +50,7 @@ class Limits:
     max_memory_per_shell_mb: int = 1024
     max_concurrent_users: int = 10
     long_line: str = "message"
-    """What a command line over 8191 characters does; both were observed (wire 10 C15): ``message`` (stderr, exit 1) or ``silent`` (exit 0)."""
+    """What a command line over 8191 characters does, both observed (wire 10 C15): ``message`` (stderr, exit 1) or ``silent`` (exit 0)."""
 
 
 @dataclass(frozen=True)
@@ -74,27 +70,6 @@ class Quirks:
 
 
 @dataclass(frozen=True)
-class ShareSpec:
-    r"""One SMB share ``\\server\name``; ``path`` is a folder of this host, or None for a folder of its own outside any volume."""
-
-    name: str
-    path: str | None = None
-    server: str | None = None
-    """None: this host."""
-    writers: tuple[str, ...] = ()
-    """Accounts that may read and write, for example ``CONTOSO\\HV1$`` (the computer account); empty: everybody who is known."""
-
-
-@dataclass(frozen=True)
-class ClusterSpec:
-    """A failover cluster as one node sees it. ``owners`` maps the name of a VM to the node that owns its group."""
-
-    name: str
-    nodes: tuple[str, ...]
-    owners: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class HostSpec:
     """One Hyper-V host."""
 
@@ -107,6 +82,8 @@ class HostSpec:
     vms: tuple[VmSpec, ...] = ()
     shares: tuple[ShareSpec, ...] = ()
     cluster: ClusterSpec | None = None
+    """The same value on each node of one cluster."""
+    hyperv: HyperVSettings = field(default_factory=HyperVSettings)
     locale: str = "en-US"
     listener: ListenerSpec = ListenerSpec()
     limits: Limits = Limits()

@@ -12,8 +12,8 @@ from typing import Any
 class Counters:
     """The counters of one host since it started.
 
-    ``requests`` counts WS-Man messages that were answered, each as ``reading`` or ``writing``; a request that was lost before it was carried
-    out is in none of them. ``auth_legs``, ``connections``, ``unauthorized`` and ``logon_failures`` are kept by the listener.
+    ``requests`` counts WS-Man messages that were answered, each as ``reading`` or ``writing``; a request that was lost before
+    it was carried out is in none of them. ``auth_legs``, ``connections``, ``unauthorized`` and ``logon_failures`` are kept by the listener.
     """
 
     requests: int = 0
