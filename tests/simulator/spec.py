@@ -65,6 +65,8 @@ class Quirks:
     """Deliver optimised enumerations in pieces."""
     machine_in_faults: bool = True
     """Fill ``WSManFault/@Machine`` (wire 10 C8)."""
+    utc_offset_minutes: int | None = None
+    """Write times with this offset in place of ``Z`` (wire 2.5)."""
     refuse_wql_namespaces: tuple[str, ...] = ()
     """Namespaces where this host refuses WQL with CannotProcessFilter (wire 10 C1)."""
 

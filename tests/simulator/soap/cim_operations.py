@@ -7,6 +7,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from xml.etree import ElementTree as ET
 
 from simulator.cim import wscim
@@ -70,13 +71,14 @@ class CimOperations:
         self._enumerations = enumerations
         self._quirks = quirks
         self._draw = draw
+        self._utc_offset = None if quirks.utc_offset_minutes is None else timedelta(minutes=quirks.utc_offset_minutes)
 
     def get(self, request: Request, caller: Caller) -> tuple[str, str]:
         """Get."""
         target = self._target(request)
         with _Translated(target.namespace, self._draw):
             instance = self._repository.get(target.namespace, target.class_name, _keys(request, target), caller)
-        return names.GET + "Response", wscim.encode_instance(self._repository.schema, instance)
+        return names.GET + "Response", wscim.encode_instance(self._repository.schema, instance, utc_offset=self._utc_offset)
 
     def put(self, request: Request) -> tuple[str, str]:
         """Put and Create: no class of this simulator takes them, as no Hyper-V class does."""
@@ -100,7 +102,7 @@ class CimOperations:
         with _Translated(target.namespace, self._draw):
             parameters = wscim.decode_input(schema, target.namespace, target.class_name, method, payload)
             outs = self._repository.invoke(target.namespace, target.class_name, _keys(request, target), method, parameters, caller)
-            body = wscim.encode_output(schema, target.namespace, target.class_name, method, outs)
+            body = wscim.encode_output(schema, target.namespace, target.class_name, method, outs, utc_offset=self._utc_offset)
         return f"{target.uri}/{method}Response", body
 
     def enumerate(self, request: Request, caller: Caller, *, max_bytes: int, others: int) -> tuple[str, str]:
@@ -199,7 +201,7 @@ class CimOperations:
         origin = question.find(names.tag(names.B, "Object"))
         if origin is None:
             raise SoapFault("cannot_process_filter")
-        ref = wscim.decode_epr(origin)
+        ref = wscim.decode_epr(self._repository.schema, origin)
 
         def part(name: str) -> str | None:
             return (question.findtext(names.tag(names.B, name)) or "").strip() or None
@@ -218,9 +220,9 @@ class CimOperations:
         for instance in instances:
             body = None
             if columns is not None:
-                body = wscim.encode_fragment(schema, instance, columns)
+                body = wscim.encode_fragment(schema, instance, columns, utc_offset=self._utc_offset)
             elif mode != "EnumerateEPR":
-                body = wscim.encode_instance(schema, instance)
+                body = wscim.encode_instance(schema, instance, utc_offset=self._utc_offset)
             reference = None
             if columns is None and mode != "EnumerateObject":
                 reference = wscim.encode_epr(self._repository.reference(instance))

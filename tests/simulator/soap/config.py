@@ -4,10 +4,10 @@
 """The configuration resource of the service (wire 2.7)."""
 from __future__ import annotations
 
+from simulator.cim.xmltext import attribute
 from simulator.spec import Limits, ListenerSpec
 
 from . import names
-from .xmltext import attribute
 
 
 def format_config(limits: Limits, listener: ListenerSpec, locale: str) -> str:

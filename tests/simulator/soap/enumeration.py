@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from simulator.cim.xmltext import text
 from simulator.clock import SimClock
 
-from . import names
 from .faults import SoapFault
-from .xmltext import text
 
 ENVELOPE_RESERVE = 2048
 """Octets of an answer that are not items."""
@@ -158,8 +157,7 @@ def format_pull(batch: Batch) -> str:
 
 
 def wrap_item(instance: str | None, reference: str | None) -> str:
-    """One item: an instance, an endpoint reference, or both in ``w:Item`` (wire 2.3). ``reference`` is the inside of the element."""
-    epr = f'<a:EndpointReference xmlns:a="{names.A}" xmlns:w="{names.W}">{reference}</a:EndpointReference>' if reference is not None else ""
+    """One item: an instance, an ``a:EndpointReference``, or both in ``w:Item`` (wire 2.3)."""
     if instance is None:
-        return epr
-    return f"<w:Item>{instance}{epr}</w:Item>" if epr else instance
+        return reference or ""
+    return f"<w:Item>{instance}{reference}</w:Item>" if reference is not None else instance

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from xml.etree import ElementTree as ET
 
+from simulator.cim.xmltext import MalformedXml, attribute, parse, text
+
 from . import names
 from .faults import ACTIONS, SoapFault, format_fault
-from .xmltext import MalformedXml, attribute, parse, text
 
 MINIMUM_ENVELOPE = 8192
 MESSAGE_ID_LIMIT = 2048

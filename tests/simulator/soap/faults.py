@@ -10,9 +10,9 @@ from types import MappingProxyType
 from typing import Final
 
 from simulator.cim.model import CimError
+from simulator.cim.xmltext import attribute, text
 
 from . import names
-from .xmltext import attribute, text
 
 ACTIONS: Final[Mapping[str, str]] = MappingProxyType({
     "w": "http://schemas.dmtf.org/wbem/wsman/1/wsman/fault",

@@ -17,13 +17,13 @@ from typing import Protocol
 from xml.etree import ElementTree as ET
 
 from simulator.cim.model import Caller
+from simulator.cim.xmltext import attribute, text
 from simulator.clock import SimClock, Timer
 from simulator.spec import Limits
 
 from . import names
 from .envelope import Request
 from .faults import ProviderFault, SoapFault
-from .xmltext import attribute, text
 
 COMMAND_LINE_LIMIT = 8191
 MINIMUM_IDLE_SECONDS = 60.0
