@@ -90,7 +90,8 @@ def _private_vm_id(row: Instance) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def shared_volumes_from_rows(volumes: Iterable[Instance], links: Iterable[Instance], resources: Iterable[Instance]) -> tuple[SharedVolume, ...]:
+def shared_volumes_from_rows(volumes: Iterable[Instance], links: Iterable[Instance],
+                             resources: Iterable[Instance]) -> tuple[SharedVolume, ...]:
     """CSVs with their coordinator: CSV -> resource by association, resource -> owner node."""
     owners = {(row.text("Name") or "").casefold(): row.text("OwnerNode") for row in resources}
     resource_of: dict[str, str] = {}

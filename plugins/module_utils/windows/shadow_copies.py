@@ -58,7 +58,8 @@ REFUSALS: Mapping[int, Refusal] = {
     11: Refusal("vss_provider_missing", "the shadow copy provider is not registered", "Check 'vssadmin list providers' on the host."),
     12: Refusal("vss_provider_failed", "the shadow copy provider failed", "See the host's Application log, sources VSS and volsnap.",
                 tries=2, pause=10.0),
-    13: Refusal("vss_unknown", "the shadow copy service failed without a reason", "See the host's Application log, sources VSS and volsnap."),
+    13: Refusal("vss_unknown", "the shadow copy service failed without a reason",
+                "See the host's Application log, sources VSS and volsnap."),
 }
 
 
@@ -111,7 +112,8 @@ def storage_from_rows(rows: Iterable[Instance]) -> tuple[Storage, ...]:
     for row in rows:
         volume = row.reference("Volume")
         if volume is not None:
-            found.append(Storage(volume.key("DeviceID") or "", row.integer("UsedSpace"), row.integer("AllocatedSpace"), row.integer("MaxSpace")))
+            found.append(Storage(volume.key("DeviceID") or "", row.integer("UsedSpace"), row.integer("AllocatedSpace"),
+                                 row.integer("MaxSpace")))
     return tuple(found)
 
 

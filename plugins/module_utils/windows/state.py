@@ -1,0 +1,187 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The collection's folder on a host: links to shadow copies and intents live there (ARCHITECTURE, *State folder*).
+
+It lies below ProgramData, where every local user may make folders. So it is made closed, and it is trusted only when it is
+no reparse point, belongs to Administrators or SYSTEM, and its access list admits exactly these two. All of that is read by SID.
+"""
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimWriter
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows import files
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.programs import (
+    Command,
+    Programs,
+    said,
+    writing_programs,
+)
+
+FOLDER = "agentless.hyperv"
+LINKS = "s"
+INTENTS = "intents"
+
+_ICACLS = "%SystemRoot%\\System32\\icacls.exe "
+IS_LINK = Command('dir /B /AL "%AGH_STATE%*"', reads_only=True)
+MAKE = Command('mkdir "%AGH_STATE%"')
+CLOSE = Command(_ICACLS + '"%AGH_STATE%" /inheritance:r /grant:r *S-1-5-18:(OI)(CI)F *S-1-5-32-544:(OI)(CI)F /Q')
+OWN = Command(_ICACLS + '"%AGH_STATE%" /setowner *S-1-5-32-544 /Q')
+SAVE = Command(_ICACLS + '"%AGH_STATE%" /save "%AGH_SAVED%" /Q')
+SHOW = Command('type "%AGH_SAVED%"', reads_only=True)
+FORGET = Command('del /F /Q "%AGH_SAVED%"')
+LIST = Command('dir /B /A "%AGH_STATE%"', reads_only=True)
+MAKE_PARTS = Command('mkdir "%AGH_LINKS%" "%AGH_INTENTS%"')
+
+_TRUSTED = {"SY", "BA", "S-1-5-18", "S-1-5-32-544"}
+_FULL = {"FA", "0X1F01FF"}
+_ACE = re.compile(r"\(([^()]*)\)")
+_OWNER = re.compile(r"O:(S-[0-9-]+|[A-Z]{2})")
+_DACL = re.compile(r"D:([A-Z]*)((?:\([^()]*\))*)")
+
+
+@dataclass(frozen=True)
+class StateFolder:
+    """The paths of the collection on one host."""
+
+    path: str
+
+    @property
+    def links(self) -> str:
+        """Where links to shadow copies stand, named by the ID of the shadow copy."""
+        return f"{self.path}\\{LINKS}"
+
+    @property
+    def intents(self) -> str:
+        """Where intents stand, named by the run."""
+        return f"{self.path}\\{INTENTS}"
+
+    def link_for(self, shadow_id: str) -> str:
+        """The link of one shadow copy."""
+        return f"{self.links}\\{shadow_id}"
+
+    def intent_for(self, run_id: str) -> str:
+        """The intent of one run."""
+        return f"{self.intents}\\{run_id}.json"
+
+
+@dataclass(frozen=True)
+class Intent:
+    """What a run is about to create that cannot carry its mark at birth: so that a later run can tell what is ours."""
+
+    run_id: str
+    host_time: datetime
+    volume: str
+    shadows_before: tuple[str, ...]
+
+    def dump(self) -> bytes:
+        """ASCII JSON, one value a line."""
+        data = {"format": 1, "action": "create_shadow_copy", "run_id": self.run_id,
+                "host_time": self.host_time.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                "volume": self.volume, "shadows_before": list(self.shadows_before)}
+        return (json.dumps(data, ensure_ascii=True, indent=1) + "\n").encode("ascii").replace(b"\n", b"\r\n")
+
+
+def state_folder(system_drive: str) -> StateFolder:
+    """The folder of a host with this system drive."""
+    return StateFolder(f"{system_drive}\\ProgramData\\{FOLDER}")
+
+
+def problem_with_sddl(sddl: str) -> str | None:
+    """Why a folder with this security descriptor cannot be trusted; None when only SYSTEM and Administrators have a say.
+
+    A descriptor without an owner part (icacls saves none) says nothing about the owner: the owner is set beside it.
+    """
+    owner = _OWNER.search(sddl)
+    if owner is not None and owner.group(1) not in _TRUSTED:
+        return f"its owner is {owner.group(1)}"
+    dacl = _DACL.search(sddl)
+    if dacl is None:
+        return "it has no readable access list"
+    if "P" not in dacl.group(1).replace("PAI", "P"):
+        return "it inherits access from the folder above"
+    granted = set()
+    for ace in _ACE.findall(dacl.group(2)):
+        parts = ace.split(";")
+        if len(parts) != 6:
+            return "its access list cannot be read"
+        kind, _flags, rights, _object, _inherited, sid = parts
+        if kind != "A":
+            continue
+        if sid not in _TRUSTED:
+            return f"it grants access to {sid}"
+        if rights.upper() in _FULL:
+            granted.add({"SY": "S-1-5-18", "BA": "S-1-5-32-544"}.get(sid, sid))
+    missing = {"S-1-5-18", "S-1-5-32-544"} - granted
+    return f"it does not give full control to {', '.join(sorted(missing))}" if missing else None
+
+
+def sddl_of(saved: bytes) -> str:
+    """The descriptor in what ``icacls /save`` wrote: a name and then SDDL, in UTF-16; ``type`` may have turned it into UTF-8."""
+    text = saved.decode("utf-16-le", "replace") if b"\x00" in saved else saved.decode("utf-8", "replace")
+    lines = [line.strip("\ufeff\x00 ") for line in text.splitlines()]
+    return next((line for line in lines if re.match(r"(?:O:|G:|D:)", line)), "")
+
+
+def ensure(writer: CimWriter, folder: StateFolder, token: str) -> None:
+    """Make the state folder when it is missing, then check it. ``token`` names the temporary file of the check.
+
+    Raises HypervError ``state_dir_untrusted`` with the finding: then nothing of ours runs on this host until a person looked.
+    """
+    drive = folder.path[:2]
+    values = {"STATE": folder.path, "LINKS": folder.links, "INTENTS": folder.intents,
+              "SAVED": f"{drive}\\Windows\\Temp\\agentless.hyperv.{token}.acl"}
+    with writing_programs(writer, values) as programs:
+        _refuse_links(programs, folder)
+        made = programs.run(MAKE, timeout=files.SHORT).exit_code == 0
+        if made:
+            for command in (CLOSE, OWN):
+                files.expect_success(programs.run(command, timeout=files.SHORT), f"Closing {folder.path}", "state_dir_not_made")
+            if programs.run(LIST, timeout=files.SHORT).stdout.strip():
+                raise _untrusted(folder, "something was put into it while it was made")
+        problem = _problem(programs)
+        if problem is not None:
+            raise _untrusted(folder, problem)
+        _refuse_links(programs, folder)
+        if not made:
+            files.expect_success(programs.run(OWN, timeout=files.SHORT), f"Owning {folder.path}", "state_dir_not_made")
+        programs.run(MAKE_PARTS, timeout=files.SHORT)  # existing ones make it fail: only what they are counts, and they inherit
+
+
+def _refuse_links(programs: Programs, folder: StateFolder) -> None:
+    names = programs.run(IS_LINK, timeout=files.SHORT).stdout.decode("utf-8", "replace").split()
+    if any(name.lower() == FOLDER for name in names):
+        raise _untrusted(folder, "it is a link to somewhere else")
+
+
+def _problem(programs: Programs) -> str | None:
+    saved = programs.run(SAVE, timeout=files.SHORT)
+    try:
+        if saved.exit_code != 0:
+            return f"its access list cannot be read ({said(saved)})"
+        return problem_with_sddl(sddl_of(programs.run(SHOW, timeout=files.SHORT).stdout))
+    finally:
+        programs.run(FORGET, timeout=files.SHORT)
+
+
+def _untrusted(folder: StateFolder, problem: str) -> HypervError:
+    return HypervError(
+        f"The folder {folder.path} on the host cannot be trusted: {problem}.", error_code="state_dir_untrusted",
+        hint="Look who made it and why. If it is of no use, remove it; the next run "
+             " makes a new one that only SYSTEM and Administrators can use.")
+
+
+def write_intent(writer: CimWriter, folder: StateFolder, intent: Intent) -> None:
+    """Leave an intent on the host before the shadow copy is made."""
+    path = folder.intent_for(intent.run_id)
+    files.write_text(writer, path + ".tmp", path, intent.dump())
+
+
+def remove_intent(writer: CimWriter, folder: StateFolder, run_id: str) -> None:
+    """Take the intent of a run away: everything it announced is gone."""
+    files.remove_file(writer, folder.intent_for(run_id))
