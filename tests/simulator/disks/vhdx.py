@@ -134,6 +134,11 @@ class Vhdx:
         return self._container.metadata
 
     @property
+    def virtual_size(self) -> int:
+        """Bytes of the disk as a guest sees it."""
+        return self.metadata.virtual_size
+
+    @property
     def data_write_guid(self) -> UUID:
         """Changes with the first write after an open; what a child remembers of its parent."""
         return self._container.header.data_write_guid
