@@ -111,6 +111,8 @@ class Authenticator:
             token = base64.b64decode(credentials.strip(), validate=True)
         except binascii.Error:
             return self._refuse("the token is not base64")
+        if not token:
+            return self._refuse("the token is empty")
         if self._connection.caller is not None:
             self.forget()  # a client that logs on again gets a new context; what it sealed before cannot be unsealed any more
         if self._handshake is None or self._handshake.scheme != scheme:

@@ -72,7 +72,7 @@ class WinrmListener:
         if "CredSSP" in self.settings.schemes:
             await asyncio.to_thread(credssp_tls)
         self._server = await asyncio.start_server(
-            self._session, address, port, limit=MAX_HEAD, ssl=context, backlog=_BACKLOG,
+            self._accept, address, port, limit=MAX_HEAD, ssl=context, backlog=_BACKLOG,
             ssl_handshake_timeout=_TLS_HANDSHAKE_SECONDS if context else None)
         return int(self._server.sockets[0].getsockname()[1])
 
@@ -86,10 +86,17 @@ class WinrmListener:
             session.cancel()
         await asyncio.gather(*sessions, return_exceptions=True)
 
-    async def _session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._sessions.add(task)
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        session = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+        self._sessions.add(session)
+        session.add_done_callback(self._ended)
+
+    def _ended(self, session: asyncio.Task[None]) -> None:
+        self._sessions.discard(session)
+        if not session.cancelled() and (error := session.exception()) is not None:
+            session.get_loop().call_exception_handler({"message": f"{self.host_name}: a connection failed", "exception": error})
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await _Session(self, reader, writer, next(self._ids), self._rule).run()
             writer.close()
@@ -99,7 +106,6 @@ class WinrmListener:
             log.debug("%s: a client went away: %s", self.host_name, error)
         finally:
             writer.transport.abort()  # nothing is left to do after an orderly close
-            self._sessions.discard(task)
 
 
 class _Session:

@@ -112,6 +112,13 @@ def loop() -> Iterator[Loop]:
     result.close()
 
 
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clients under test must not pick up a proxy or a bundle of authorities of the machine."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
 StartHost = Callable[..., Host]
 
 
