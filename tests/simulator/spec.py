@@ -28,8 +28,6 @@ class ListenerSpec:
     tls_client_ca: str | None = None
     """Path of a PEM file: authorities of client certificates."""
     cbt_hardening: str = "Relaxed"
-    keytab: str | None = None
-    """Path of the service's Kerberos keytab."""
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,15 @@ from simulator.cim.model import Caller
 from simulator.cim.xmltext import attribute, text
 from simulator.clock import SimClock, Timer
 from simulator.spec import Limits
+from simulator.windows.errors import Win32Error
 
 from . import names
 from .envelope import Request
 from .faults import ProviderFault, SoapFault
 
 COMMAND_LINE_LIMIT = 8191
+CONTROL_C = -1073741510
+"""STATUS_CONTROL_C_EXIT."""
 MINIMUM_IDLE_SECONDS = 60.0
 MAXIMUM_IDLE_SECONDS = 2_147_483.0
 _STATE = names.RSP + "/CommandState/"
@@ -53,7 +56,7 @@ class Process(Protocol):
         """Standard input."""
         ...
 
-    def terminate(self) -> None:
+    def terminate(self, exit_code: int = 1) -> None:
         """End it."""
         ...
 
@@ -61,8 +64,9 @@ class Process(Protocol):
 class ProcessHost(Protocol):
     """What starts programs."""
 
-    def start(self, caller: Caller, command_line: str, environment: Mapping[str, str], directory: str | None, *, job: str) -> Process:
-        """Run a line as ``cmd.exe /c`` does."""
+    def start(self, caller: Caller, command_line: str, environment: Mapping[str, str], directory: str | None, *, job: str | None,
+              codepage: int) -> Process:
+        """Run a line as ``cmd.exe /c`` does; Win32Error when it cannot start."""
         ...
 
     def kill_job(self, job: str) -> None:
@@ -86,7 +90,7 @@ class _Refused:
     def feed(self, data: bytes, end: bool) -> None:
         """Nobody reads it."""
 
-    def terminate(self) -> None:
+    def terminate(self, exit_code: int = 1) -> None:
         """It has ended."""
 
 
@@ -267,10 +271,11 @@ class Shells:
         code = (_child(element, "Code") or "").strip().lower()
         if code not in [_SIGNALS + name for name in ("terminate", "ctrl_c", "ctrl_break")]:
             raise SoapFault("invalid_parameter")
-        if command.process.exit_code is None:
-            command.process.terminate()
         if code.endswith("terminate"):
+            command.process.terminate()
             shell.command = None
+        else:
+            command.process.terminate(CONTROL_C)
         return "<rsp:SignalResponse/>"
 
     def delete(self, shell: Shell) -> str:
@@ -335,8 +340,7 @@ class Shells:
 
     def _command(self, shell: Shell, identifier: str | None) -> Command:
         if not identifier:
-            provider = ProviderFault("Shell cmd plugin", "%systemroot%\\system32\\winrscmd.dll", message="The parameter is incorrect. ")
-            raise SoapFault("invalid_parameter", provider=provider)
+            raise SoapFault("invalid_parameter", provider=_plugin("The parameter is incorrect. "))
         command = shell.command
         if command is None or command.id.lower() != identifier.strip().lower():
             raise SoapFault("unexpected_selectors")
@@ -347,7 +351,11 @@ class Shells:
             if self._limits.long_line == "silent":
                 return _Refused(b"", 0)
             return _Refused(b"The command line is too long.\r\n", 1)
-        return self._processes.start(shell.caller, line, dict(shell.environment), shell.directory, job=shell.id)
+        try:
+            return self._processes.start(shell.caller, line, dict(shell.environment), shell.directory, job=shell.id,
+                                         codepage=shell.codepage)
+        except Win32Error as error:
+            raise SoapFault("internal_error", code=error.code, provider=_plugin(str(error))) from error
 
     async def _wait(self, ready: Callable[[], bool], seconds: float) -> bool:
         """Wait in simulated time; a clock that stands still is moved from event to event."""
@@ -391,6 +399,11 @@ class Shells:
         ends = "".join(f'<rsp:Stream Name="{name}" CommandId={attribute(command.id)} End="true"></rsp:Stream>' for name in sorted(wanted))
         code = f"<rsp:ExitCode>{command.process.exit_code}</rsp:ExitCode>"
         return f"<rsp:ReceiveResponse>{''.join(parts)}{ends}{_state(command.id, 'Done', code)}</rsp:ReceiveResponse>"
+
+
+def _plugin(message: str) -> ProviderFault:
+    """What the plug-in of the shells adds to a fault (wire 5.1)."""
+    return ProviderFault("Shell cmd plugin", "%systemroot%\\system32\\winrscmd.dll", message=message)
 
 
 def _stream(name: str, command_id: str, data: bytes) -> str:

@@ -22,6 +22,7 @@ from simulator.soap.counters import Counters
 from simulator.soap.rules import FaultRules
 from simulator.soap.service import WsmanService
 from simulator.spec import HostSpec
+from simulator.windows.errors import NOT_A_DIRECTORY, Win32Error
 
 NS = {"s": names.S, "a": names.A, "w": names.W, "n": names.N, "x": names.X, "f": names.F, "rsp": names.RSP, "p": names.M,
       "cfg": names.CFG, "wsmid": names.WSMID, "b": names.B}
@@ -133,8 +134,9 @@ class Program:
             self.out += self.fed
             self.exit_code = 0
 
-    def terminate(self) -> None:
-        self.exit_code = 3221225786
+    def terminate(self, exit_code: int = 1) -> None:
+        if self.exit_code is None:
+            self.exit_code = exit_code
 
 
 @dataclass
@@ -142,14 +144,17 @@ class Programs:
     """Starts programs: ``echo``, ``wait N`` (N seconds of simulated time), ``cat`` (until its input ends), ``big N``."""
 
     clock: SimClock
-    started: list[tuple[str, dict[str, str], str | None, str]] = field(default_factory=list)
+    started: list[tuple[str, dict[str, str], str | None, int]] = field(default_factory=list)
     running: dict[str, list[Program]] = field(default_factory=dict)
 
-    def start(self, caller: Caller, command_line: str, environment: Mapping[str, str], directory: str | None, *, job: str) -> Program:
-        self.started.append((command_line, dict(environment), directory, job))
+    def start(self, caller: Caller, command_line: str, environment: Mapping[str, str], directory: str | None, *, job: str | None,
+              codepage: int) -> Program:
+        if directory is not None and not directory.startswith("C:"):
+            raise Win32Error(NOT_A_DIRECTORY, directory)
+        self.started.append((command_line, dict(environment), directory, codepage))
         verb, _, rest = command_line.partition(" ")
         program = Program(pid=len(self.started))
-        self.running.setdefault(job, []).append(program)
+        self.running.setdefault(job or "", []).append(program)
         if verb == "echo":
             program.out, program.exit_code = rest.encode() + b"\r\n", 0
         elif verb == "big":
@@ -165,8 +170,7 @@ class Programs:
 
     def kill_job(self, job: str) -> None:
         for program in self.running.get(job, []):
-            if program.exit_code is None:
-                program.terminate()
+            program.terminate()
 
 
 class SmallHost:

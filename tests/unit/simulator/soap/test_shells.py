@@ -50,10 +50,20 @@ def test_create_answers_a_reference_and_an_echo(host: SmallHost) -> None:
 
 def test_a_command_gets_the_environment_and_the_folder_of_its_shell(host: SmallHost) -> None:
     shell = host.open_shell('<rsp:Environment><rsp:Variable Name="SOURCE">%A% &amp; "b"</rsp:Variable></rsp:Environment>'
-                            "<rsp:WorkingDirectory>D:\\x</rsp:WorkingDirectory>")
+                            "<rsp:WorkingDirectory>C:\\x</rsp:WorkingDirectory>", options={"WINRS_CODEPAGE": "65001"})
     command = host.start(shell, "echo", "a b", "c&d")
-    assert host.programs.started == [("echo a b c&d", {"SOURCE": '%A% & "b"'}, "D:\\x", shell)]
+    assert host.programs.started == [("echo a b c&d", {"SOURCE": '%A% & "b"'}, "C:\\x", 65001)]
     assert host.output(shell, command) == (b"a b c&d\r\n", b"", 0)
+
+
+def test_a_folder_that_is_not_there_is_a_fault(host: SmallHost) -> None:
+    shell = host.open_shell("<rsp:WorkingDirectory>D:\\x</rsp:WorkingDirectory>")
+    assert host.run(shell, "echo").code == 267
+
+
+def test_the_code_page_is_437_unless_asked(host: SmallHost) -> None:
+    host.start(host.open_shell(), "echo")
+    assert host.programs.started[-1][3] == 437
 
 
 def test_output_comes_in_chunks_and_the_exit_code_only_with_done() -> None:
@@ -151,7 +161,7 @@ def test_terminate_makes_room_for_the_next_command(host: SmallHost) -> None:
     shell = host.open_shell()
     first = host.start(shell, "cat")
     assert host.signal(shell, first, "Terminate").find("s:Body/rsp:SignalResponse") is not None
-    assert host.programs.running[shell][0].exit_code == 3221225786
+    assert host.programs.running[shell][0].exit_code == 1
     assert host.receive(shell, first).code == 2150858843
     assert host.output(shell, host.start(shell, "echo", "x"))[2] == 0
 
@@ -160,7 +170,7 @@ def test_ctrl_c_ends_the_program_and_its_command_can_be_received(host: SmallHost
     shell = host.open_shell()
     command = host.start(shell, "cat")
     host.signal(shell, command, "ctrl_c")
-    assert host.output(shell, command) == (b"", b"", 3221225786)
+    assert host.output(shell, command) == (b"", b"", -1073741510)
 
 
 def test_unknown_signal(host: SmallHost) -> None:
@@ -201,7 +211,7 @@ def test_delete_kills_the_programs_and_ends_a_waiting_receive(host: SmallHost) -
     host.clock.call_later(5, lambda: host.service.shells.close_all())
     reply = host.send(receive)
     assert (reply.subcode, reply.code) == ("w:InternalError", 995)
-    assert host.programs.running[shell][0].exit_code == 3221225786
+    assert host.programs.running[shell][0].exit_code == 1
 
 
 def test_two_connections_a_waiting_receive_does_not_block_the_host(host: SmallHost) -> None:
@@ -230,7 +240,7 @@ def test_idle_shell_is_killed_after_its_time(host: SmallHost) -> None:
     assert shell_get(host, shell).text("s:Body/rsp:Shell/rsp:IdleTimeOut") == "PT120.000S"
     host.clock.advance(121)
     assert shell_get(host, shell).code == 2150858843
-    assert host.programs.running[shell][0].exit_code == 3221225786
+    assert host.programs.running[shell][0].exit_code == 1
 
 
 def test_a_waiting_receive_is_no_idleness(host: SmallHost) -> None:

@@ -1,0 +1,109 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One simulated host: its parts, put together from a spec."""
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from simulator.cim.model import Caller
+from simulator.cim.repository import Repository
+from simulator.cim.schema import Schema
+from simulator.clock import SimClock
+from simulator.directory import AccountDirectory
+from simulator.hyperv.ids import V2
+from simulator.hyperv.role import HyperV
+from simulator.net.contract import ListenerSettings, TlsFiles
+from simulator.net.server import WinrmListener
+from simulator.soap.counters import Counters
+from simulator.soap.rules import FaultRules
+from simulator.soap.service import WsmanService
+from simulator.spec import HostSpec, Limits, ListenerSpec
+from simulator.windows.files import FileSystem, Network
+from simulator.windows.processes import ProcessHost
+from simulator.windows.programs.base import HostFacts
+from simulator.windows.shadows import ShadowService
+
+CHANGES_KEPT = 1000
+
+
+@dataclass
+class Surroundings:
+    """What the hosts of one fleet share."""
+
+    schema: Schema = field(default_factory=Schema.load)
+    network: Network = field(default_factory=Network)
+
+
+class SimHost:
+    """A Hyper-V host. All of it belongs to one thread: that of its fleet's loop, or the test's when there is no fleet."""
+
+    def __init__(self, spec: HostSpec, root: Path, clock: SimClock, surroundings: Surroundings) -> None:
+        self.spec = spec
+        self.root = root
+        self.clock = clock
+        self.name = spec.name
+        self.fqdn = spec.fqdn
+        self.os_version = spec.os_version
+        self.locale = spec.locale
+        self.settings: Limits = spec.limits
+        self.accounts = AccountDirectory(spec.name, spec.accounts, token_filter_policy=spec.local_account_token_filter_policy)
+        self.counters = Counters()
+        self.rules = FaultRules()
+        self.changes = 0
+        self.recent_changes: deque[str] = deque(maxlen=CHANGES_KEPT)
+        self.bugs: list[BaseException] = []
+        self.facts = HostFacts(spec.name, spec.domain, spec.os_version, spec.locale, cluster=spec.cluster is not None)
+        self.repository = Repository(surroundings.schema, spec.os_version)
+        self.files = FileSystem(root / "volumes", clock, self.note_change, machine=spec.name, domain=spec.domain,
+                                network=surroundings.network)
+        self.processes = ProcessHost(self.files, clock, self.facts)
+        self.shadows = ShadowService(self.files, clock, root / "shadows", self.note_change)
+        self.hyperv = HyperV(self, spec.hyperv)
+        self.service = WsmanService(self, self.processes)
+
+    @classmethod
+    def create(cls, spec: HostSpec, root: Path, clock: SimClock, surroundings: Surroundings | None = None) -> SimHost:
+        """A host with the volumes, shares and machines of its spec; ``root`` is a folder of its own."""
+        root.mkdir(parents=True, exist_ok=True)
+        host = cls(spec, root, clock, surroundings or Surroundings())
+        for volume in spec.volumes:
+            host.files.add_volume(volume)
+        for share in spec.shares:
+            host.files.add_share(share)
+        for machine in spec.vms:
+            host.hyperv.add_vm(machine)
+        host.hyperv.register()
+        host.guard_namespaces()
+        host.changes = 0
+        host.recent_changes.clear()
+        return host
+
+    def note_change(self, what: str) -> None:
+        """Something changed the state of the host; the request that does it counts as writing."""
+        self.changes += 1
+        self.recent_changes.append(what)
+
+    def guard_namespaces(self) -> None:
+        """Only administrators reach a namespace; root/virtualization/v2 lets everybody in and shows what they may see (operations 1.7)."""
+        def administrators(caller: Caller) -> bool:
+            return caller.is_administrator
+
+        for namespace in self.repository.schema.namespaces():
+            if namespace.lower() != V2.lower():
+                self.repository.guard(namespace, administrators)
+
+    def listener(self) -> WinrmListener:
+        """A WinRM listener for this host, not started."""
+        return WinrmListener(listener_settings(self.spec.listener, self.settings), self.accounts, self.service, self.counters, self.name)
+
+
+def listener_settings(spec: ListenerSpec, limits: Limits) -> ListenerSettings:
+    """The settings of the listener as the listener wants them."""
+    tls = None
+    if spec.tls_certificate is not None and spec.tls_key is not None:
+        authority = Path(spec.tls_client_ca) if spec.tls_client_ca is not None else None
+        tls = TlsFiles(Path(spec.tls_certificate), Path(spec.tls_key), authority)
+    return ListenerSettings(spec.schemes, spec.allow_unencrypted, spec.idle_seconds, limits.max_envelope_kb, tls, spec.cbt_hardening)
