@@ -32,12 +32,7 @@ def copy_in_chunks(source: Path, target: Path, chunk: int = MIB) -> Iterator[int
 
 def copy_at_once(source: Path, target: Path) -> int:
     """Copy the file as it is now; the bytes. What a snapshot of a volume holds is taken this way, with nobody writing meanwhile."""
-    done = 0
-    for done in copy_in_chunks(source, target, 64 * MIB):  # noqa: B007
-        pass
-    if not done:
-        target.write_bytes(b"")
-    return done
+    return max(copy_in_chunks(source, target, 64 * MIB), default=0)
 
 
 def _data_ranges(file: int, start: int, end: int) -> Iterator[tuple[int, int]]:

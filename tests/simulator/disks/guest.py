@@ -156,7 +156,7 @@ class Guest:
 
     def _read_indexes(self) -> list[stamp.Index]:
         """What the disks carry already; empty unless each is the one that its place among the disks asks for."""
-        found = [stamp.Index.parse(image.read(0, stamp.SECTOR)) for image in self._images]
+        found = [stamp.Index.parse(image.read(stamp.INDEX_OFFSET, stamp.SECTOR)) for image in self._images]
         known = [index for place, index in enumerate(found)
                  if index is not None and (index.disk, index.disks) == (place, len(found))]
         return known if len(known) == len(found) else []
@@ -165,7 +165,7 @@ class Guest:
         indexes = [stamp.Index(guest, disk, len(self._images), slots, stamp.layout(image.virtual_size, slots))
                    for disk, image in enumerate(self._images)]
         for image, index in zip(self._images, indexes, strict=True):
-            image.write(0, index.pack())
+            image.write(stamp.INDEX_OFFSET, index.pack())
         return indexes
 
     def _set_quiesced(self, quiesced: bool) -> None:
@@ -174,5 +174,5 @@ class Guest:
         self._frozen = quiesced
 
     def _write_index(self, disk: int, index: stamp.Index) -> None:
-        self._images[disk].write(0, index.pack())
+        self._images[disk].write(stamp.INDEX_OFFSET, index.pack())
         self._indexes[disk] = index

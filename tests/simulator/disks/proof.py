@@ -129,7 +129,7 @@ def together(proofs: Sequence[Proof]) -> list[str]:
 
 
 def _judge(name: str, read: Callable[[int, int], bytes]) -> Proof:
-    index = stamp.Index.parse(read(0, stamp.SECTOR))
+    index = stamp.Index.parse(read(stamp.INDEX_OFFSET, stamp.SECTOR))
     if index is None:
         return Proof(name, "no guest has written an index to it")
     newest = index.following()

@@ -5,7 +5,7 @@
 
 A guest's writes are numbered 1, 2, 3... Write ``n`` goes to disk ``n % disks`` of the guest, there to slot
 ``(n // disks) % slots``. The slots lie scattered over a few MiB, so that neighbouring writes fall into distant places of the file.
-Each of the eight sectors of a block carries guest, number, slot, its own position and a checksum. The index, in sector 0, carries
+Each of the eight sectors of a block carries guest, number, slot, its own position and a checksum. The index, at 32 KiB, carries
 the number of the last write that is done.
 """
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 SECTOR = 512
 BLOCK = 4096
+INDEX_OFFSET = 32 * 1024  # what comes before is left to whoever wants a boot sector there
 SECTORS_PER_BLOCK = BLOCK // SECTOR
 DATA_START = 64 * 1024
 WIDEST_STRIDE = 64 * 1024

@@ -14,7 +14,7 @@ from types import TracebackType
 from uuid import UUID, uuid4
 
 from simulator.disks.container import write_at
-from simulator.disks.layout import VhdxError
+from simulator.disks.layout import FILE_SIGNATURE, VhdxError
 from simulator.disks.vhdx import FORMAT_VHD, KIND_FIXED, VhdxInfo
 
 MAX_VIRTUAL_SIZE = 2040 << 30
@@ -34,8 +34,10 @@ def create_vhd_fixed(path: Path, virtual_size: int, disk_id: UUID | None = None)
 
 
 def is_vhd(path: Path) -> bool:
-    """Whether the file ends with the footer of a VHD."""
+    """Whether the file ends with the footer of a VHD, and is not a VHDX that happens to."""
     with path.open("rb") as file:
+        if file.read(len(FILE_SIGNATURE)) == FILE_SIGNATURE:
+            return False
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 512))
         return size > 512 and file.read(8) == b"conectix"

@@ -65,15 +65,16 @@ def create_fixed(path: Path, virtual_size: int, block_size: int = MIB, disk_id: 
 
 
 def create_differencing(path: Path, parent_path: Path, parent_windows_path: str, *, parent_volume_path: str | None = None,
-                        block_size: int | None = None) -> None:
-    r"""A child of ``parent_path``; it takes over the parent's virtual-disk metadata, disk id included (MS-VHDX 2.6.1.2).
+                        block_size: int | None = None, disk_id: UUID | None = None) -> None:
+    r"""A child of ``parent_path``; it takes over the parent's virtual-disk metadata (MS-VHDX 2.6.1.2), the disk id too when None.
 
     ``parent_windows_path``: the path as the host sees it, for ``absolute_win32_path``; ``parent_volume_path``: the
     ``\\?\Volume{...}\`` form, left out when None. ``relative_path`` follows from the two files' places here.
     """
     with Vhdx.open(parent_path, writable=False) as parent:
         metadata = replace(
-            parent.metadata, block_size=block_size or parent.metadata.block_size, leave_blocks_allocated=False,
+            parent.metadata, block_size=block_size or parent.metadata.block_size, disk_id=disk_id or parent.metadata.disk_id,
+            leave_blocks_allocated=False,
             locator=make_locator(path, parent_path, parent_windows_path, parent.data_write_guid, parent_volume_path))
     create_file(path, metadata)
 

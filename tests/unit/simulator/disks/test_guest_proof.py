@@ -17,7 +17,7 @@ from simulator.disks.copying import copy_at_once, copy_in_chunks
 from simulator.disks.guest import Guest
 from simulator.disks.layout import MIB
 from simulator.disks.proof import Proof, Torn, inspect, main, together
-from simulator.disks.stamp import DATA_START, Index, block, layout
+from simulator.disks.stamp import DATA_START, INDEX_OFFSET, Index, block, layout
 from simulator.disks.vhd import create_vhd_fixed
 from simulator.disks.vhdx import Vhdx, create_differencing, create_dynamic, create_fixed
 
@@ -239,7 +239,7 @@ def test_each_damage_is_told_apart(tmp_path: Path) -> None:
         guest.write_some(20)
     path = tmp_path / "disk.vhdx"
     with Vhdx.open(path) as disk:
-        index = Index.parse(disk.read(0, 512))
+        index = Index.parse(disk.read(INDEX_OFFSET, 512))
     assert index is not None
     sound = path.read_bytes()
 
