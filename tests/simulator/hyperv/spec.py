@@ -248,32 +248,3 @@ class HyperVSettings:
     """Where disks without a ``path`` live; None = ``<machine folder>\\Virtual Hard Disks``."""
     shared_disks_locked: bool = False
     """ValidateVirtualHardDisk answers with a sharing violation for the chain of a running machine (operations 0.9)."""
-
-
-@dataclass(frozen=True)
-class ClusterVolumeSpec:
-    """One cluster shared volume."""
-
-    name: str = "Volume1"
-    """Folder below ``C:\\ClusterStorage``."""
-    volume_guid: str | None = None
-    owner: str | None = None
-    """Node name of the coordinator; None = the first node."""
-    size_mb: int = 512 * 1024
-    free_mb: int = 256 * 1024
-    fault_state: Literal[0, 1, 2, 4] = 0
-    backup_state: Literal[0, 1] = 0
-
-
-@dataclass(frozen=True)
-class ClusterSpec:
-    """One failover cluster. Nodes share one live object of it, see :mod:`simulator.hyperv.cluster`."""
-
-    name: str = "HVCLUSTER"
-    domain: str = "example.test"
-    nodes: tuple[str, ...] = ()
-    """Short host names."""
-    nodes_down: tuple[str, ...] = ()
-    volumes: tuple[ClusterVolumeSpec, ...] = (ClusterVolumeSpec(),)
-
-

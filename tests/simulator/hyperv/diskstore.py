@@ -1,0 +1,304 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Real bytes for virtual disks: a file is made when somebody first needs it, so that thousands of machines cost nothing."""
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from simulator.disks import vhdx
+from simulator.hyperv import ids
+from simulator.hyperv.model import (
+    FORMAT_VHD,
+    FORMAT_VHDSET,
+    KIND_DIFFERENCING,
+    KIND_DYNAMIC,
+    KIND_FIXED,
+    Configuration,
+    Machine,
+    VhdFile,
+)
+from simulator.windows.errors import Win32Error
+from simulator.windows.files import Location
+from simulator.windows.volumes import Volume
+
+if TYPE_CHECKING:
+    from simulator.hyperv.role import HyperV
+
+_FOOTER = struct.Struct(">8sIIQI4sI4sQQHBBII16sB427x")
+_COOKIE = b"conectix"
+
+
+@dataclass(frozen=True)
+class DiskFacts:
+    """What the image service tells of a file. Sizes in bytes; ``parent_id`` is what the parent must have."""
+
+    path: str
+    kind: int
+    format: int
+    virtual_size: int
+    file_size: int
+    block_size: int
+    disk_id: str
+    parent_path: str | None = None
+    parent_id: str | None = None
+    logical_sector: int = 512
+    physical_sector: int = 4096
+
+
+def system_files(configuration: Configuration) -> list[tuple[str, int]]:
+    """The configuration files of a machine or checkpoint: Windows path and bytes (operations 0.6)."""
+    machine, checkpoint = configuration.machine, configuration.checkpoint
+    folder = f"{machine.snapshot_folder}\\Snapshots" if checkpoint else f"{machine.folder}\\Virtual Machines"
+    base = f"{folder}\\{configuration.id}"
+    saved = checkpoint.saved if checkpoint else machine.state == "saved"
+    major, _, minor = machine.version.partition(".")
+    if (int(major), int(minor or 0)) < (6, 2):
+        files = [(f"{base}.xml", 40960)]
+        return [*files, (f"{base}\\{configuration.id}.bin", 65536), (f"{base}\\{configuration.id}.vsv", 4194304)] if saved else files
+    files = [(f"{base}.vmcx", 49152), (f"{base}.vmrs", 4194304 if saved else 65536)]
+    return [*files, (f"{base}.vmgs", 4194304)] if int(major) >= 9 else files
+
+
+class DiskStore:
+    """Makes and reads the files of one host's machines."""
+
+    def __init__(self, role: HyperV) -> None:
+        self._role = role
+        self._empty_sizes: dict[tuple[int, int, int, int], int] = {}
+        self._held: dict[str, list[Callable[[], None]]] = {}
+        self._system_made: set[str] = set()
+        self._done: set[int] = set()
+
+    # -- making ----------------------------------------------------------------------------------------------------
+
+    def materialise(self, file: VhdFile) -> Path | None:
+        """The real file, made when it does not exist yet, parents first. None: the description says that it is missing."""
+        if not file.exists:
+            return None
+        if file.parent is not None:
+            self.materialise(file.parent)
+        if file.made:
+            return self._role.host.files.resolve(file.path).real
+        place = self.place(file.path)
+        file.made = True
+        if not place.exists:
+            self._write(file, place.real)
+            self._role.host.files.count_as_old(file.path)
+        return place.real
+
+    def place(self, path: str) -> Location:
+        """Where a path leads, its folders made. Win32Error: the volume or server does not exist."""
+        files = self._role.host.files
+        parents = list(PureWindowsPath(path).parents)[::-1]
+        for parent in parents:
+            here = files.resolve(str(parent))
+            if not here.exists:
+                here.real.mkdir()
+        return files.resolve(path)
+
+    def _write(self, file: VhdFile, real: Path) -> None:
+        disk_id = UUID(file.disk_id)
+        if file.format == FORMAT_VHD:
+            write_fixed_vhd(real, file.size, disk_id)
+        elif file.format == FORMAT_VHDSET:
+            real.write_bytes(bytes(4096))  # the format is not published; only its path and size matter here
+        elif file.kind == KIND_DIFFERENCING and file.parent is not None:
+            parent = self._role.host.files.resolve(file.parent.path).real
+            vhdx.create_differencing(real, parent, file.parent.path)
+        elif file.kind == KIND_FIXED:
+            vhdx.create_fixed(real, file.size, file.block_size, disk_id)
+        else:
+            vhdx.create_dynamic(real, file.size, file.block_size, disk_id)
+        if file.content and file.format not in (FORMAT_VHD, FORMAT_VHDSET):
+            with vhdx.Vhdx.open(real) as disk:
+                disk.write(0, file.content)
+
+    def materialise_machine(self, machine: Machine) -> None:
+        """All files of a machine: chains of the running state and of every checkpoint, configuration files, images."""
+        for configuration in machine.configurations():
+            for disk in machine.disks:
+                file = configuration.file_of(disk)
+                if file is not None:
+                    self.materialise(file)
+            for path, size in system_files(configuration):
+                self._make_plain(path, size)
+        for disk in machine.disks:
+            if disk.medium in ("dvd", "floppy") and disk.spec.path and disk.spec.exists:
+                self._make_plain(disk.spec.path, 65536)
+        self.hold(machine)
+
+    def _make_plain(self, path: str, size: int) -> None:
+        if path.lower() in self._system_made:
+            return
+        self._system_made.add(path.lower())
+        place = self.place(path)
+        if not place.exists:
+            with place.real.open("wb") as out:
+                out.write(path.encode("utf-16-le")[:size])
+                out.truncate(size)
+            self._role.host.files.count_as_old(path)
+
+    def materialise_all(self) -> None:
+        """All files of all machines of the host. Win32Error: one of them is on a volume that does not exist."""
+        for machine in (*self._role.machines.values(), *self._role.planned.values()):
+            self.materialise_machine(machine)
+
+    def materialise_volume(self, volume: Volume) -> None:
+        """All files of the machines that have something on a volume (or on a volume nobody knows: that is skipped)."""
+        if id(volume.backing) in self._done:
+            return
+        self._done.add(id(volume.backing))
+        for machine in (*self._role.machines.values(), *self._role.planned.values()):
+            if self._touches(machine, volume):
+                self._try_machine(machine)
+
+    def _try_machine(self, machine: Machine) -> None:
+        try:
+            self.materialise_machine(machine)
+        except Win32Error:  # a file server that is not part of the simulation; the file stays a description
+            return
+
+    def _touches(self, machine: Machine, volume: Volume) -> bool:
+        paths = {machine.folder, machine.snapshot_folder}
+        for configuration in machine.configurations():
+            paths |= {f.path for d in machine.disks for f in ((configuration.file_of(d)),) if f}
+        return any(self._volume(path) is volume.backing for path in paths)
+
+    def _volume(self, path: str) -> object:
+        files = self._role.host.files
+        found: object = None
+        for parent in [*list(PureWindowsPath(path).parents)[::-1], PureWindowsPath(path)]:
+            try:
+                here = files.resolve(str(parent))
+            except Win32Error:
+                break
+            found = here.volume.backing
+            if not here.exists:
+                break
+        return found
+
+    # -- open files ------------------------------------------------------------------------------------------------
+
+    def hold(self, machine: Machine) -> None:
+        """A machine that runs has its leaves open; one that does not has them closed."""
+        for release in self._held.pop(machine.id, []):
+            release()
+        if not machine.live:
+            return
+        leaves = [disk.leaf for disk in machine.disks if disk.leaf is not None and disk.leaf.made]
+        self._held[machine.id] = [self._role.host.files.hold_live_disk(leaf.path, f"vmwp {machine.id}") for leaf in leaves]
+
+    def chain_files(self, machine: Machine) -> Iterable[Path]:
+        """The real files of the running state, leaf first disk by disk; made when needed."""
+        for file in machine.vhd_files():
+            real = self.materialise(file)
+            if real is not None:
+                yield real
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def facts(self, path: str) -> DiskFacts | None:
+        """What the image service reads from a file; None: there is no such file. Win32Error, VhdxError, ValueError."""
+        file = self._role.file(path)
+        if file is None:
+            place = self._role.host.files.resolve(path)
+            return self._read(path, place.real) if place.exists and place.real.is_file() else None
+        if not file.exists:
+            return None
+        if not file.made and file.kind != KIND_DIFFERENCING and not file.content:
+            return self._from_description(file)
+        try:
+            real = self.materialise(file)
+        except Win32Error:
+            return self._from_description(file)
+        if real is None or not real.exists():
+            return None
+        return self._read(file.path, real, file)
+
+    def _from_description(self, file: VhdFile) -> DiskFacts:
+        parent = file.parent
+        return DiskFacts(file.path, file.kind, file.format, file.size, self._empty_size(file), block_size_of(file), file.disk_id,
+                         parent.path if parent else None, ids.derive(parent.path, "data") if parent else None)
+
+    def _empty_size(self, file: VhdFile) -> int:
+        """The length a new file of this form has, measured once."""
+        if file.format == FORMAT_VHD:
+            return file.size + 512
+        if file.format == FORMAT_VHDSET:
+            return 4096
+        shape = (KIND_FIXED if file.kind == KIND_FIXED else KIND_DYNAMIC, file.size, file.block_size, file.format)
+        if shape not in self._empty_sizes:
+            scratch = self._role.host.files.root / f".measure-{ids.derive(self._role.name, *shape)}.vhdx"
+            make = vhdx.create_fixed if file.kind == KIND_FIXED else vhdx.create_dynamic
+            make(scratch, file.size, file.block_size)
+            self._empty_sizes[shape] = scratch.stat().st_size
+            scratch.unlink()
+        return self._empty_sizes[shape]
+
+    def _read(self, path: str, real: Path, file: VhdFile | None = None) -> DiskFacts:
+        if path.lower().endswith((".vhd", ".avhd")):
+            size, kind, disk_id = read_vhd_footer(real)
+            return DiskFacts(path, kind, FORMAT_VHD, size, real.stat().st_size, 0, disk_id, physical_sector=512)
+        if path.lower().endswith(".vhds"):
+            if file is None:
+                raise ValueError("not a VHD Set this host knows")
+            return DiskFacts(path, KIND_DYNAMIC, FORMAT_VHDSET, file.size, real.stat().st_size, 0, file.disk_id)
+        with vhdx.Vhdx.open(real, self.find_parent, writable=False) as disk:
+            info = disk.info()
+        return DiskFacts(path, info.kind, info.format, info.virtual_size, info.file_size, info.block_size, str(info.disk_id).upper(),
+                         info.parent_windows_path, None if info.parent_id is None else str(info.parent_id).upper(),
+                         info.logical_sector_size, info.physical_sector_size)
+
+    def write_id(self, path: str) -> str | None:
+        """The DataWriteGuid of an existing VHDX, which its children name as the parent's; None for other formats."""
+        if not path.lower().endswith((".vhdx", ".avhdx")):
+            return None
+        file = self._role.file(path)
+        real = self.materialise(file) if file is not None else self._role.host.files.resolve(path).real
+        if real is None:
+            return None
+        with vhdx.Vhdx.open(real, self.find_parent, writable=False) as disk:
+            return str(disk.data_write_guid)
+
+    def find_parent(self, windows_path: str) -> Path | None:
+        """A parent locator's path on this host."""
+        try:
+            place = self._role.host.files.resolve(windows_path)
+        except Win32Error:
+            return None
+        return place.real if place.exists else None
+
+
+def block_size_of(file: VhdFile) -> int:
+    """BlockSize as reported: only VHDX has one here."""
+    return 0 if file.format in (FORMAT_VHD, FORMAT_VHDSET) else file.block_size
+
+
+def write_fixed_vhd(path: Path, size: int, disk_id: UUID) -> None:
+    """A fixed disk in the older format: the data, then one 512-byte footer."""
+    def footer(checksum: int) -> bytes:
+        return _FOOTER.pack(_COOKIE, 2, 0x00010000, 0xFFFFFFFFFFFFFFFF, 0, b"win ", 0x000A0000, b"Wi2k", size, size,
+                            min(65535, size // 512 // 64 or 1), 4, 16, KIND_FIXED, checksum, disk_id.bytes, 0)
+
+    checksum = ~sum(footer(0)) & 0xFFFFFFFF
+    with path.open("wb") as out:
+        out.truncate(size)
+        out.seek(size)
+        out.write(footer(checksum))
+
+
+def read_vhd_footer(path: Path) -> tuple[int, int, str]:
+    """Virtual size, kind and identifier of a file in the older format. ValueError: it is none."""
+    with path.open("rb") as source:
+        source.seek(-512, 2)
+        data = source.read(512)
+    fields = _FOOTER.unpack(data)
+    if fields[0] != _COOKIE:
+        raise ValueError("no virtual hard disk footer")
+    return fields[9], fields[13], str(UUID(bytes=fields[15])).upper()

@@ -1,0 +1,82 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Power states: Msvm_ComputerSystem.RequestStateChange (operations 0.5, wire 3.4)."""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simulator.cim.model import CimError
+from simulator.cim.provider import Invocation, MethodOutcome
+from simulator.hyperv import ids
+from simulator.hyperv.integration import component
+from simulator.hyperv.jobs import JobFailure
+from simulator.hyperv.model import Machine
+
+if TYPE_CHECKING:
+    from simulator.hyperv.role import HyperV
+
+INVALID_STATE = 32775
+
+# requested: (states it is allowed in, state on the way, state at the end, JobType, seconds)
+_CHANGES = {
+    2: (("off", "saved", "paused"), "starting", "running", 12, 3.0),
+    3: (("running", "paused", "critical"), "stopping", "off", 13, 1.0),
+    4: (("running",), "stopping", "off", 16, 30.0),
+    6: (("running", "paused"), "saving", "saved", 14, 10.0),
+    9: (("running",), "pausing", "paused", 26, 0.5),
+    10: (("running",), "running", "running", 29, 1.0),
+    11: (("running",), "running", "running", 28, 1.0),
+}
+
+
+class Power:
+    """The method for the machines of one host."""
+
+    def __init__(self, role: HyperV) -> None:
+        self._role = role
+
+    def request_state_change(self, call: Invocation) -> MethodOutcome:
+        """4096 and a job; 32775 for another number, a state it does not fit, or a machine that is busy."""
+        name = call.instance["Name"] if call.instance else None
+        machine = self._role.machine(name, call.caller) if isinstance(name, str) else None
+        if machine is None:
+            if name == self._role.name.upper():
+                return {"ReturnValue": 32770}
+            raise CimError("not_found", "The virtual machine does not exist.", hresult=0x80041002)
+        asked = call["RequestedState"]
+        requested = asked if isinstance(asked, int) else 0
+        change = _CHANGES.get(requested)
+        if change is None or not self._allowed(machine, requested, change[0]):
+            return {"ReturnValue": INVALID_STATE}
+        _, between, final, job_type, seconds = change
+        before = machine.state
+        self._set(machine, "resuming" if before == "paused" and requested == 2 else between)
+
+        def done() -> None:
+            if requested in (10, 11):
+                machine.booted = self._role.clock.now()
+            self._set(machine, final, was_off=before == "off")
+
+        job = self._role.jobs.start(job_type, seconds, [ids.system_ref(machine.id)], effect=done, undo=lambda: self._set(machine, before),
+                                    owner=call.caller.account.display, cancellable=False)
+        self._role.host.note_change(f"RequestStateChange {requested} {machine.id}")
+        return {"Job": job.ref, "ReturnValue": 4096}
+
+    def _allowed(self, machine: Machine, requested: int, states: tuple[str, ...]) -> bool:
+        if machine.state not in states or machine.busy is not None:
+            return False
+        if not machine.available:  # only turning it off is possible (operations 0.5)
+            return requested == 3
+        if requested == 4:
+            shutdown = component(machine, "shutdown")
+            return shutdown.enabled and shutdown.status == "ok"
+        return not (requested == 2 and machine.replication_mode in (2, 4))
+
+    def _set(self, machine: Machine, state: str, *, was_off: bool = False) -> None:
+        if self._role.machines.get(machine.id) is not machine:
+            raise JobFailure(32777, "The virtual machine is not on this host any more.")
+        machine.set_state(state, self._role.clock.now())
+        if state == "running" and was_off:
+            machine.booted = self._role.clock.now()
+        self._role.disks.hold(machine)

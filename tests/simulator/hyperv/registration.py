@@ -1,0 +1,90 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Registers everything the Hyper-V role serves with the repository of its host."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from simulator.cim.provider import ClassProvider, Invocation, MethodHandler, MethodOutcome
+from simulator.hyperv import ids
+from simulator.hyperv.associations import Associations
+from simulator.hyperv.ids import SimulatorGap
+from simulator.hyperv.images import Images
+from simulator.hyperv.integration import KINDS, ComponentSettings, LiveComponent
+from simulator.hyperv.job_tables import Jobs
+from simulator.hyperv.management import Management
+from simulator.hyperv.power import Power
+from simulator.hyperv.provider import Table
+from simulator.hyperv.replication import ReferencePoints, RelationSettings, Relationships
+from simulator.hyperv.resources import TABLES
+from simulator.hyperv.services import SERVICES, Service, ServiceSettings, Switches
+from simulator.hyperv.settings import ExportSettings, MergeSettings, SecuritySettings, SystemSettings
+from simulator.hyperv.summary import Summaries
+from simulator.hyperv.systems import ComputerSystems, PlannedSystems
+
+if TYPE_CHECKING:
+    from simulator.hyperv.role import HyperV
+
+
+def register(role: HyperV) -> None:
+    """Serve root/virtualization/v2, and root/MSCluster when the host is a node of a cluster."""
+    providers = _tables(role)
+    associations = Associations(role)
+    providers |= associations.all()
+    for class_name, make in associations.newer().items():
+        if role.shapes.has(ids.V2, class_name):
+            providers[class_name] = make()
+    for class_name, provider in providers.items():
+        role.host.repository.register(ids.V2, class_name, provider)
+    if role.cluster is not None:
+        role.cluster.register(role)
+
+
+def _tables(role: HyperV) -> dict[str, ClassProvider]:
+    systems = ComputerSystems(role)
+    systems.methods = {"RequestStateChange": Power(role).request_state_change}
+    settings = SystemSettings(role)
+    jobs = Jobs(role, "Msvm_ConcreteJob")
+    tables: list[Table[Any]] = [systems, settings, jobs, Jobs(role, "Msvm_StorageJob")]
+    plain: tuple[type[Table[Any]], ...] = (
+        PlannedSystems, ExportSettings, MergeSettings, Relationships, RelationSettings, ServiceSettings, Switches,
+        *TABLES, SecuritySettings, ReferencePoints)
+    tables += [kind(role) for kind in plain if role.shapes.has(ids.V2, kind.class_name)]
+    for kind in KINDS:
+        tables += [LiveComponent(role, kind), ComponentSettings(role, kind)]
+    methods = _methods(role, Summaries(role, jobs, settings))
+    for service in SERVICES:
+        if role.shapes.has(ids.V2, service.class_name):
+            tables.append(Service(role, service, _with_gaps(role, service.class_name, methods.get(service.class_name, {}))))
+    return {table.class_name: table for table in tables}
+
+
+def _methods(role: HyperV, summaries: Summaries) -> dict[str, dict[str, MethodHandler]]:
+    management, images = Management(role), Images(role)
+    return {
+        "Msvm_VirtualSystemManagementService": {
+            "GetSummaryInformation": summaries.get_summary_information,
+            "ModifySystemSettings": management.modify_system_settings,
+            "GetSizeOfSystemFiles": management.get_size_of_system_files,
+            "FormatError": management.format_error,
+        },
+        "Msvm_ImageManagementService": {
+            "GetVirtualHardDiskSettingData": images.get_setting_data,
+            "GetVirtualHardDiskState": images.get_state,
+            "ValidateVirtualHardDisk": images.validate,
+        },
+    }
+
+
+def _with_gaps(role: HyperV, class_name: str, done: Mapping[str, MethodHandler]) -> dict[str, MethodHandler]:
+    """Every other method of the class exists on a real host: calling one here must be noticed."""
+    definition = role.schema.get(ids.V2, class_name)
+    return {name: _gap(f"{class_name}.{name}") for name in definition.methods} | dict(done)
+
+
+def _gap(label: str) -> Callable[[Invocation], MethodOutcome]:
+    def refuse(call: Invocation) -> MethodOutcome:
+        raise SimulatorGap(f"{label} is not simulated")
+    return refuse

@@ -1,0 +1,187 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Hyper-V role of one host: its machines, their files, its jobs, and the registration of all providers."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Protocol
+
+from simulator.cim.model import Caller
+from simulator.clock import SimClock
+from simulator.hyperv import ids
+from simulator.hyperv.diskstore import DiskStore
+from simulator.hyperv.jobs import JobTable
+from simulator.hyperv.model import BUSY_JOBS, Configuration, Machine, VhdFile
+from simulator.hyperv.shapes import Shapes
+from simulator.hyperv.spec import HyperVSettings, VmSpec
+
+if TYPE_CHECKING:
+    from simulator.cim.repository import Repository
+    from simulator.hyperv.cluster import Cluster
+    from simulator.windows.files import FileSystem
+
+
+class Host(Protocol):
+    """What the role needs of its host."""
+
+    name: str
+    fqdn: str
+    os_version: str
+    locale: str
+    clock: SimClock
+    repository: Repository
+    files: FileSystem
+
+    def note_change(self, what: str) -> None:
+        """A request changed the state of the host."""
+
+
+class HyperV:
+    """The virtual machines of one host and everything that is known about them."""
+
+    def __init__(self, host: Host, settings: HyperVSettings | None = None, cluster: Cluster | None = None) -> None:
+        self.host = host
+        self.name = host.name
+        self.os_version = host.os_version
+        self.locale = host.locale
+        self.clock = host.clock
+        self.settings = settings or HyperVSettings()
+        self.cluster = cluster
+        self.started = host.clock.now()
+        self.schema = host.repository.schema
+        self.shapes = Shapes(self.schema)
+        self.disks = DiskStore(self)
+        self.jobs = JobTable(host.clock, host.name)
+        self.machines: dict[str, Machine] = {}
+        """Realised machines by GUID in upper case, in the order they were added."""
+        self.planned: dict[str, Machine] = {}
+        """Planned machines; one GUID is never in both."""
+        self._files: dict[str, VhdFile] = {}
+        self._names: dict[str, int] = {}
+
+    def register(self) -> None:
+        """Serve the role's classes through the repository of the host."""
+        from simulator.hyperv.registration import register
+
+        register(self)
+
+    # -- machines --------------------------------------------------------------------------------------------------
+
+    def add_vm(self, spec: VmSpec) -> Machine:
+        """Add a machine as described; nothing is written to disk yet. ValueError: the GUID exists on this host."""
+        ordinal = self._names.get(spec.name, 0)
+        self._names[spec.name] = ordinal + 1
+        machine_id = (spec.vm_id or ids.derive(self.name, spec.name, ordinal)).upper()
+        if machine_id in self.machines or machine_id in self.planned:
+            raise ValueError(f"machine {machine_id} exists on {self.name}")
+        machine = Machine(self, spec, machine_id)
+        (self.planned if spec.planned else self.machines)[machine_id] = machine
+        if spec.busy:
+            self._start_busy(machine)
+        if self.cluster is not None and spec.clustered:
+            self.cluster.add_machine(machine, self.name)
+        return machine
+
+    def remove_vm(self, machine_id: str) -> Machine:
+        """The machine leaves the host (moved or destroyed); its files stay. KeyError: unknown."""
+        source = self.machines if machine_id.upper() in self.machines else self.planned
+        machine = source.pop(machine_id.upper())
+        if self.cluster is not None:
+            self.cluster.forget_machine(machine.id)
+        return machine
+
+    def move_vm(self, machine_id: str, target: HyperV) -> Machine:
+        """Live migration in an instant: the machine is on ``target`` now, with its state, its chain and its checkpoints."""
+        machine = self.machines.pop(machine_id.upper())
+        files = {id(f): f for c in machine.configurations() for d in machine.disks for f in ((c.file_of(d) or d.base),) if f}
+        for file in files.values():
+            for link in file.chain():
+                self._files.pop(link.path.lower(), None)
+                target._files[link.path.lower()] = link
+        machine.role = target
+        target.machines[machine.id] = machine
+        if target.cluster is not None:
+            target.cluster.move_machine(machine.id, target.name)
+        return machine
+
+    def find(self, name: str) -> Machine:
+        """The only machine of that name. KeyError: none or several."""
+        found = [m for m in (*self.machines.values(), *self.planned.values()) if m.name == name]
+        if len(found) != 1:
+            raise KeyError(f"{len(found)} machines are called {name!r}")
+        return found[0]
+
+    def visible(self, caller: Caller) -> Iterable[Machine]:
+        """The realised machines the caller may see: all, or silently none (operations 1.7)."""
+        return self.machines.values() if caller.is_hyperv_administrator else ()
+
+    def visible_planned(self, caller: Caller) -> Iterable[Machine]:
+        """The planned machines the caller may see."""
+        return self.planned.values() if caller.is_hyperv_administrator else ()
+
+    def machine(self, guid: str, caller: Caller) -> Machine | None:
+        """A realised machine by GUID, any letter case; None when absent or not visible."""
+        return self.machines.get(guid.upper()) if caller.is_hyperv_administrator else None
+
+    # -- configurations --------------------------------------------------------------------------------------------
+
+    def configurations(self, caller: Caller) -> Iterator[Configuration]:
+        """All settings the caller may see: of machines, checkpoints and planned machines."""
+        for machine in (*self.visible(caller), *self.visible_planned(caller)):
+            yield from machine.configurations()
+
+    def configuration(self, guid: str, caller: Caller) -> Configuration | None:
+        """The settings whose InstanceID holds this GUID."""
+        if not caller.is_hyperv_administrator:
+            return None
+        key = guid.upper()
+        machine = self.machines.get(key) or self.planned.get(key)
+        if machine is not None:
+            return Configuration(machine, None)
+        for machine in (*self.machines.values(), *self.planned.values()):
+            if machine.spec.checkpoints or machine.checkpoints:
+                checkpoint = machine.checkpoints.get(key)
+                if checkpoint is not None:
+                    return Configuration(machine, checkpoint)
+        return None
+
+    # -- files -----------------------------------------------------------------------------------------------------
+
+    def register_file(self, file: VhdFile) -> VhdFile:
+        """The model of a virtual disk file: the one known for that path, else this one."""
+        return self._files.setdefault(file.path.lower(), file)
+
+    def file(self, path: str) -> VhdFile | None:
+        """The virtual disk file known for a path; machines that nobody has looked at yet are looked at."""
+        found = self._files.get(path.lower())
+        if found is not None:
+            return found
+        for machine in (*self.machines.values(), *self.planned.values()):
+            machine.disks  # noqa: B018 - building the drives registers their files
+        return self._files.get(path.lower())
+
+    def users_of(self, file: VhdFile) -> list[Machine]:
+        """The machines whose worker process holds the file open."""
+        return [m for m in self.machines.values() if m.live and any(file is f for f in m.vhd_files())]
+
+    # -- service ---------------------------------------------------------------------------------------------------
+
+    def restart_vmms(self) -> None:
+        """The management service restarts: every job object is lost, guests go on (operations 0.3)."""
+        self.jobs.lose_all()
+        for machine in (*self.machines.values(), *self.planned.values()):
+            machine.busy = None
+
+    def _start_busy(self, machine: Machine) -> None:
+        busy = machine.spec.busy
+        assert busy is not None
+        if busy not in BUSY_JOBS:
+            return
+        seconds = None if machine.spec.busy_minutes is None else machine.spec.busy_minutes * 60.0
+
+        def done() -> None:
+            machine.busy = None
+
+        self.jobs.start(BUSY_JOBS[busy], seconds, [ids.system_ref(machine.id, machine.ref_class)], owner=machine.spec.busy_owner,
+                        effect=done, start_percent=machine.spec.busy_percent)
