@@ -12,7 +12,7 @@ class SimulatorBug(AssertionError):
 class ProviderRefusal(Exception):
     """A provider cannot take a value; the method (or its job) ends with ``return_value`` (wire 3.3, wire 4).
 
-    A provider catches this around whatever parses its parameters and answers ``{"ReturnValue": error.return_value}``.
+    A method that lets it out answers with that ReturnValue; a provider that has a job to fail catches it.
     """
 
     def __init__(self, return_value: int, message: str) -> None:

@@ -41,7 +41,8 @@ class ClassProvider(Protocol):
 
     Optional attributes, looked up with getattr:
 
-    * ``get(keys, caller) -> Instance | None``: fast path; ``keys`` holds every key of the class, spelled as in the schema.
+    * ``get(keys, caller) -> Instance | None``: fast path; ``keys`` holds every key of the class under the schema's name, the text in
+      the letter case of the request: compare without case, as Windows does.
     * ``where(conditions, caller) -> Iterable[Instance] | None``: fast path for equality of one or more properties (values typed,
       strings compared without case, references as Ref); may return too many, never too few; None = use ``instances()``.
     * ``delete(instance, caller) -> None``: DeleteInstance.
