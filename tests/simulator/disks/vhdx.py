@@ -20,7 +20,16 @@ from types import TracebackType
 from uuid import UUID, uuid4
 
 from simulator.disks.container import Container, create_file
-from simulator.disks.layout import FULLY_PRESENT, MIB, NOT_PRESENT, PARTIALLY_PRESENT, Metadata, VhdxError, guid_text
+from simulator.disks.layout import (
+    FULLY_PRESENT,
+    MIB,
+    NOT_PRESENT,
+    PARTIALLY_PRESENT,
+    READS_AS_ZERO,
+    Metadata,
+    VhdxError,
+    guid_text,
+)
 
 __all__ = ["ParentResolver", "Vhdx", "VhdxError", "VhdxInfo", "create_differencing", "create_dynamic", "create_fixed"]
 
@@ -203,8 +212,10 @@ class Vhdx:
         start = block * self.metadata.block_size
         if state == NOT_PRESENT:
             return self._read_parent(start + at, count)
-        if state != PARTIALLY_PRESENT:
+        if state in READS_AS_ZERO:
             return bytes(count)
+        if state != PARTIALLY_PRESENT:
+            raise VhdxError("corrupt", f"block {block} of {self.path.name} has the reserved state {state}")
         return b"".join(
             self._container.read_at(file_offset + first, length) if present else self._read_parent(start + first, length)
             for present, first, length in self._runs(block, at, count))

@@ -147,7 +147,7 @@ def test_an_image_that_counts_as_consistent_was_the_disk_at_some_instant(seed: i
             guest.write_some(chance.randrange(12))
             instants.add(watcher.read(0, MIB))
             for done in copy_in_chunks(folder / "disk.vhdx", folder / "copy.vhdx", 64 * 1024):
-                if done > 4 * MIB and chance.random() < 0.4:
+                if done > 4 * MIB and chance.random() < 0.9:
                     for _ in range(chance.randrange(pace)):
                         guest.step()
                         instants.add(watcher.read(0, MIB))

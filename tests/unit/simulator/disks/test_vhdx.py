@@ -20,8 +20,9 @@ import pytest
 from dissect.hypervisor.disk.vhdx import VHDX
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from simulator.disks.container import Container
 from simulator.disks.crc32c import crc32c
-from simulator.disks.layout import HEADER_OFFSETS, MIB, REGION_TABLE_OFFSETS, Header, Metadata, VhdxError
+from simulator.disks.layout import HEADER_OFFSETS, MIB, NOT_PRESENT, READS_AS_ZERO, REGION_TABLE_OFFSETS, Header, Metadata, VhdxError
 from simulator.disks.vhdx import Vhdx, bit_runs, create_differencing, create_dynamic, create_fixed
 
 DISK_ID = UUID("6b2c8c1e-6f1e-4a53-93fd-0d3a7a8d2b11")
@@ -337,6 +338,46 @@ def test_present_ranges_are_those_of_this_file(tmp_path: Path) -> None:
         disk.write(MIB + 5000, b"x" * 10)
         disk.write(2 * MIB, bytes(MIB))
         assert list(disk.present_ranges()) == [(MIB + 4096, 4096), (2 * MIB, MIB)]
+
+
+def test_bits_of_a_block_that_was_given_back_do_not_come_to_life_again(tmp_path: Path) -> None:
+    create_fixed(tmp_path / "d.vhdx", 2 * MIB)
+    with Vhdx.open(tmp_path / "d.vhdx") as disk:
+        disk.write(0, b"p" * MIB)
+    create_differencing(tmp_path / "d_1.avhdx", tmp_path / "d.vhdx", r"C:\d.vhdx")
+    with Vhdx.open(tmp_path / "d_1.avhdx") as disk:
+        disk.write(0, b"old" * 2000)
+    container = Container(tmp_path / "d_1.avhdx", writable=True)
+    container.set_payload(0, NOT_PRESENT, 0)
+    container.close()
+    with Vhdx.open(tmp_path / "d_1.avhdx") as disk:
+        disk.write(65536, b"n" * 4096)
+    assert dissect_bytes(tmp_path / "d_1.avhdx") == (b"p" * 65536 + b"n" * 4096).ljust(MIB, b"p") + bytes(MIB)
+
+
+@pytest.mark.parametrize("state", READS_AS_ZERO)
+def test_a_block_of_zeros_hides_the_parent(tmp_path: Path, state: int) -> None:
+    create_fixed(tmp_path / "d.vhdx", MIB)
+    with Vhdx.open(tmp_path / "d.vhdx") as disk:
+        disk.write(0, b"p" * MIB)
+    create_differencing(tmp_path / "d_1.avhdx", tmp_path / "d.vhdx", r"C:\d.vhdx")
+    container = Container(tmp_path / "d_1.avhdx", writable=True)
+    container.set_payload(0, state, 0)
+    container.close()
+    with Vhdx.open(tmp_path / "d_1.avhdx") as disk:
+        assert disk.read(0, MIB) == bytes(MIB) == dissect_bytes(tmp_path / "d_1.avhdx")
+        disk.write(1000, b"new")
+    assert dissect_bytes(tmp_path / "d_1.avhdx") == (bytes(1000) + b"new").ljust(MIB, b"\0")
+
+
+def test_a_reserved_block_state_is_corrupt(tmp_path: Path) -> None:
+    create_dynamic(tmp_path / "d.vhdx", MIB)
+    container = Container(tmp_path / "d.vhdx", writable=True)
+    container.set_payload(0, 5, 0)
+    container.close()
+    with Vhdx.open(tmp_path / "d.vhdx") as disk, pytest.raises(VhdxError) as caught:
+        disk.read(0, 1)
+    assert caught.value.reason == "corrupt"
 
 
 def test_a_copy_at_any_moment_of_a_write_is_readable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
