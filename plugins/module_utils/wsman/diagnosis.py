@@ -27,6 +27,7 @@ _WANTED_SCHEMES = {"ntlm": ("negotiate", "ntlm"), "negotiate": ("negotiate", "nt
                    "credssp": ("credssp",), "basic": ("basic",)}
 _AUTHENTICATION_ERRORS = frozenset({"KerberosExchangeError", "MutualAuthenticationError", "AuthenticationException",
                                     "NTStatusException", "InvalidConfigurationException", "PermissionError"})
+_NOT_HTTP = frozenset({"BadStatusLine", "LineTooLong", "UnknownProtocol", "HTTPException", "InvalidChunkLength", "InvalidHeader"})
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,9 @@ def connection_failed(endpoint: Endpoint, error: Exception, *, established: bool
     if "ConnectionRefusedError" in names:
         return Diagnosis(ConnectionFailed(f"{where} refuses connections.", hint="Is the WinRM service running, is this its port?",
                                           details={"reason": "refused"}), maybe_done=False)
+    if names & _NOT_HTTP and not established:
+        return Diagnosis(HttpError(f"What answers at {where} does not speak HTTP.", error_code="not_winrm",
+                                   hint="Check host and port: 5985 is the usual port for HTTP, 5986 for HTTPS."), maybe_done)
     return Diagnosis(ConnectionFailed(f"The connection to {where} broke.", details={"reason": "broken"}), maybe_done,
                      "fresh" if established else "never")
 

@@ -48,11 +48,13 @@ MAX_ANSWER = 64 * 1024 * 1024
 BAD_LOGONS = 2
 """Attempts with one account that may fail in a row, ever: more would lock it."""
 
+_CONNECTION_BOUND = ("ntlm", "kerberos", "credssp")
+"""Transports that authenticate a connection once instead of each message (wire 6.4)."""
 _BACK_OFF = (1.0, 2.0, 4.0, 8.0)
 
 
 class _ContextLost(Exception):
-    """A sealed message met 401: the connection is a new one, or the host forgot its context. The message was not processed."""
+    """A message met 401 after log-on: the connection is a new one, or the host forgot its context. It was not processed."""
 
 
 class _HttpRefused(Exception):
@@ -177,7 +179,6 @@ class _Adapter(HTTPAdapter):
     def send(self, request: Any, stream: bool = False, timeout: Any = None, verify: Any = True, cert: Any = None,
              proxies: Any = None) -> Any:
         request.headers["Accept-Encoding"] = "identity"  # a compressed answer could be a thousand times its size
-        sealed = str(request.headers.get("Content-Type", "")).startswith("multipart/")
         if "Authorization" in request.headers:
             self.presented += 1
         self._stats.http_requests += 1
@@ -192,8 +193,8 @@ class _Adapter(HTTPAdapter):
         self.maybe_done = bool(request.body) and response.status_code != 401
         if response.status_code == 401:
             self.offered = self.offered or response.headers.get("WWW-Authenticate", "")
-            if sealed:
-                raise _ContextLost
+            if request.body and self._endpoint.transport not in ("basic", "certificate"):
+                raise _ContextLost  # the libraries would log on again and repeat a message that was sealed for the old context
         if 300 <= response.status_code < 400:
             raise _HttpRefused(response.status_code, "redirection")
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
@@ -226,6 +227,7 @@ class _Transport(Transport):
 
     def __init__(self, endpoint: Endpoint, budget: Budget, stats: Stats) -> None:
         self.sealer: _Sealer | None = None
+        self._logged_on = False
         super().__init__(
             endpoint=endpoint.url, username=endpoint.username, password=endpoint.password, service=endpoint.service,
             ca_trust_path=endpoint.ca_path or "legacy_requests", cert_pem=endpoint.cert_pem, cert_key_pem=endpoint.cert_key_pem,
@@ -243,16 +245,25 @@ class _Transport(Transport):
         """The session, with our adapter on it before anything is sent."""
         session = super().build_session()
         self._mount(session)
+        if self.auth_method in _CONNECTION_BOUND and not self._logged_on:
+            self._log_on(session)
         return session
 
     def setup_encryption(self, session: Any) -> None:
-        """Authenticate with an empty POST and keep the security context for sealing."""
+        """Log on and keep the security context for sealing."""
+        self._log_on(session)
+        self.encryption = self.sealer = _Sealer(session, self.auth_method)
+
+    def _log_on(self, session: Any) -> None:
+        """Authenticate the connection with an empty POST, so that no message travels before somebody may act on it."""
         self._mount(session)
         prepared = session.prepare_request(requests.Request("POST", self.endpoint))
         response = self._send_message_request(session, prepared)
         if response.status_code != 200:
-            raise _HttpRefused(response.status_code, "handshake")
-        self.encryption = self.sealer = _Sealer(session, self.auth_method)
+            raise _HttpRefused(response.status_code, "log-on")
+        if self.adapter.presented == 0:
+            raise _HttpRefused(response.status_code, "foreign")  # whatever it is, it did not ask who we are
+        self._logged_on = True
 
     def _mount(self, session: Any) -> None:
         if session.get_adapter(self.endpoint) is self.adapter:
