@@ -169,7 +169,8 @@ vm:
         id: {description: GUID., type: str, returned: always}
         name: {description: Name., type: str, returned: always}
         kind:
-          description: V(user), V(recovery), V(replica), V(replica_application_consistent), V(replica_planned_failover), V(planned), V(missing).
+          description:
+            - V(user), V(recovery), V(replica), V(replica_application_consistent), V(replica_planned_failover), V(planned) or V(missing).
           type: str
           returned: always
         created: {description: When it was taken., type: str, returned: always}

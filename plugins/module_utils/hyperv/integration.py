@@ -105,7 +105,7 @@ def guests(components: Iterable[Instance]) -> dict[str, Guest]:
                 name, data = item.text("Name"), item.text("Data")
             except ValueError:
                 continue
-            if name in _KVP_WANTED and data:
+            if name is not None and name in _KVP_WANTED and data:
                 values[_KVP_WANTED[name]] = data[:256]
         found[vm_id] = Guest(**values)
     return found

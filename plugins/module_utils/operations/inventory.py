@@ -14,6 +14,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Clock
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import NotFound
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import checkpoints, disks, integration, machines, replication, summary
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoints import Checkpoint
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.disks import Chain, Disk
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.consistency import Condition
@@ -35,7 +36,7 @@ class HostFacts:
 
     system: system.HostSystem
     machines: tuple[Machine, ...]
-    checkpoints: tuple[checkpoints.Checkpoint, ...] = ()
+    checkpoints: tuple[Checkpoint, ...] = ()
     disks: tuple[Disk, ...] | None = None
     integration: Mapping[str, integration.Integration] | None = None
     relations: Mapping[str, tuple[replication.Relation, ...]] | None = None
@@ -50,7 +51,7 @@ class HostFacts:
         """The disks of a VM as it is now."""
         return tuple(disk for disk in self.disks or () if disk.owner_id == vm_id)
 
-    def checkpoints_of(self, vm_id: str) -> tuple[checkpoints.Checkpoint, ...]:
+    def checkpoints_of(self, vm_id: str) -> tuple[Checkpoint, ...]:
         """The checkpoints of a VM, oldest first."""
         return tuple(item for item in self.checkpoints if item.vm_id == vm_id)
 
@@ -157,8 +158,13 @@ def condition_of(facts: HostFacts, machine: Machine) -> Condition:
         volumes=max(1, len(used)), file_systems=frozenset(volume.file_system or "unknown" for volume in used.values()),
         csv_disks=csv_places, csv_owned=_all_owned(facts, shared_volumes, csv_places),
         free_ratio=min(known_ratios) if known_ratios and len(known_ratios) == len(ratios) else None,
-        chain_known=bool(virtual) and all(disk.path in facts.chains and facts.chains[disk.path].problem is None for disk in virtual),
+        chain_known=bool(virtual) and all(_followed(facts, disk) for disk in virtual),
         differencing=any((disk.path or "").lower().endswith((".avhdx", ".avhd")) for disk in virtual))
+
+
+def _followed(facts: HostFacts, disk: Disk) -> bool:
+    chain = facts.chains.get(disk.path or "")
+    return chain is not None and chain.problem is None
 
 
 def _all_owned(facts: HostFacts, shared: Sequence[Volume], places: int) -> bool | None:

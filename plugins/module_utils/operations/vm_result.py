@@ -126,4 +126,5 @@ def _cluster(facts: HostFacts, machine: Machine) -> dict[str, Any] | None:
     if found is None:
         return {"clustered": False, "role": None, "group": None, "owner_node": None, "state": None, "matched_by": None}
     role, how = found
-    return {"clustered": True, "role": role.name, "group": role.group, "owner_node": role.owner_node, "state": role.state, "matched_by": how}
+    return {"clustered": True, "role": role.name, "group": role.group, "owner_node": role.owner_node, "state": role.state,
+            "matched_by": how}

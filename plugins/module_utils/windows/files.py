@@ -32,6 +32,7 @@ _LONGEST_NAMES = 5000
 
 MAKE_FOLDER = Command('mkdir "%AGH_PATH%"')
 MAKE_LINK = Command('mklink /D "%AGH_LINK%" "%AGH_TARGET%"')
+LIST_LINKS = Command('dir /B /AL "%AGH_PATH%"', reads_only=True)
 REMOVE_LINK = Command('rmdir "%AGH_LINK%"')
 FIND_MANIFESTS = Command(_SYSTEM32 + 'findstr.exe /S /N "^" "%AGH_MANIFESTS%"', reads_only=True)
 WRITE_TEXT = Command(_SYSTEM32 + 'findstr.exe "^" > "%AGH_PATH%"')
@@ -139,6 +140,12 @@ def make_link(writer: CimWriter, link: str, target: str) -> None:
 def remove_link(writer: CimWriter, link: str) -> None:
     """Remove a directory link, never what it leads to: rmdir without ``/s``."""
     expect_success(run(writer, REMOVE_LINK, {"LINK": link}), f"Removing the link {link}", "link_not_removed")
+
+
+def link_names(writer: CimWriter, folder: str) -> tuple[str, ...]:
+    """The links in a folder, dead ones too, in lower case."""
+    listed = run(writer, LIST_LINKS, {"PATH": folder}).stdout.decode("utf-8", "replace")
+    return tuple(name.strip().lower() for name in listed.splitlines() if name.strip())
 
 
 def copy_files(writer: CimWriter, folder: str, into: str, names: Sequence[str], *, timeout: float,

@@ -74,3 +74,11 @@ def _only(reader: CimReader, class_name: str) -> Instance:
     if not rows:
         raise HypervError(f"The host returned no {class_name}.", error_code="unreadable_answer")
     return rows[0]
+
+
+def read_time(reader: CimReader) -> datetime:
+    """The host's time now; one request."""
+    now = _only(reader, "Win32_OperatingSystem").time("LocalDateTime")
+    if now is None:
+        raise HypervError("The host did not tell its time.", error_code="unreadable_answer")
+    return now

@@ -1,0 +1,288 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Copying VMs out of shadow copies: the steps of a plan, each verified, and a clean-up in every outcome (operations 5).
+
+For each volume: intent, shadow copy, link, then each VM - folders, robocopy, size check, manifest last - and always: unlink,
+delete exactly that shadow copy, take the intent away. What cannot be removed is reported as a leftover, never kept silent.
+"""
+from __future__ import annotations
+
+import ntpath
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimWriter
+from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Clock, Deadline
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover, OutcomeUnknown
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import disks
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.inventory import HostFacts
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_plan import (
+    CopyPlan,
+    Job,
+    Request,
+    SourceFile,
+    consistency_result,
+    manifest_result,
+)
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection import manifest as manifests
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection import naming
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import CopiedFile, Manifest
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows import files, shadow_copies, state, system
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.shadow_copies import ShadowCopy
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import Intent, StateFolder
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.volumes import Volume
+
+EVIDENCE = "shadow copy made through WMI, no writers took part"
+
+
+@dataclass
+class Outcome:
+    """What became of one VM."""
+
+    job: Job
+    error: HypervError | None = None
+    manifest: Manifest | None = None
+    folder: str | None = None
+    shadow: ShadowCopy | None = None
+    leftovers: list[Leftover] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What every step needs."""
+
+    writer: CimWriter
+    clock: Clock
+    deadline: Deadline
+    progress: Callable[[str], None]
+    busy_wait: float
+    folder: StateFolder
+
+
+def execute(plan: CopyPlan, facts: HostFacts, request: Request, tools: Tools) -> list[Outcome]:
+    """Carry out the plan; one VM's failure never stops the others. Raises only when nothing can be begun (state folder)."""
+    state.ensure(tools.writer, tools.folder, request.run_id)
+    outcomes: list[Outcome] = []
+    for volume in plan.volumes():
+        outcomes.extend(_copy_from_volume(volume, plan.jobs_on(volume), facts, request, tools))
+    return outcomes
+
+
+def _copy_from_volume(volume: Volume, jobs: Sequence[Job], facts: HostFacts, request: Request, tools: Tools) -> list[Outcome]:
+    outcomes = [Outcome(job) for job in jobs]
+    leftovers: list[Leftover] = []
+    try:
+        with _shadow_of(volume, request, tools, leftovers) as shadow:
+            changed = _changed_since(tools, facts, jobs)
+            for outcome in outcomes:
+                outcome.shadow = shadow
+                if outcome.job.machine.vm_id in changed:
+                    outcome.error = HypervError(
+                        f"The disks of {outcome.job.machine.name!r} changed while the shadow copy was made.",
+                        error_code="chain_changed", hint="A checkpoint or a backup ran at the same time; run the task again.")
+                else:
+                    _copy_machine(outcome, shadow, facts, request, tools)
+    except HypervError as error:
+        for outcome in outcomes:
+            if outcome.error is None and outcome.manifest is None:
+                outcome.error = error
+    for outcome in outcomes:
+        outcome.leftovers.extend(leftovers)
+        if leftovers and outcome.error is None:
+            outcome.error = HypervError(
+                f"The copy of {outcome.job.machine.name!r} is complete, but {leftovers[0].kind.replace('_', ' ')} {leftovers[0].id} "
+                "could not be removed from the host.", error_code="cleanup_failed", hint=leftovers[0].remove_with)
+    return outcomes
+
+
+@contextmanager
+def _shadow_of(volume: Volume, request: Request, tools: Tools, leftovers: list[Leftover]) -> Iterator[ShadowCopy]:
+    """A linked shadow copy for the time of the block; afterwards it is gone, or in ``leftovers``."""
+    writer = tools.writer
+    before = tuple(shadow.shadow_id for shadow in shadow_copies.read_shadow_copies(writer))
+    now = system.read_time(writer)
+    state.write_intent(writer, tools.folder, Intent(request.run_id, now, volume.device_id, before))
+    tools.progress(f"making a shadow copy of {volume.root}")
+    shadow_id: str | None = None
+    linked = False
+    unknown = False
+    try:
+        try:
+            shadow_id = shadow_copies.create(writer, volume.device_id, clock=tools.clock, busy_wait=tools.busy_wait,
+                                             progress=tools.progress)
+        except OutcomeUnknown:
+            unknown = True
+            leftovers.extend(_suspects(tools, volume, before))
+            raise
+        shadow = shadow_copies.from_row(writer.get(shadow_copies.shadow_reference(shadow_id)))
+        if shadow.volume.rstrip("\\").lower() != volume.device_id.rstrip("\\").lower():
+            raise HypervError(f"The shadow copy {shadow_id} shows {shadow.volume}, not {volume.device_id}.", error_code="vss_wrong_volume")
+        if not shadow.device:
+            raise HypervError(f"The shadow copy {shadow_id} has no device.", error_code="vss_no_device")
+        linked = True  # from here on a link may exist, whatever the answer says
+        files.make_link(writer, tools.folder.link_for(shadow_id), shadow.device)
+        yield shadow
+    finally:
+        removed = shadow_id is None or _remove(shadow_id, linked, tools, leftovers)
+        if removed and not unknown:
+            _forget_intent(request, tools, leftovers)
+
+
+def _remove(shadow_id: str, linked: bool, tools: Tools, leftovers: list[Leftover]) -> bool:
+    """Unlink, then delete exactly this shadow copy. True when both are gone."""
+    link = tools.folder.link_for(shadow_id)
+    clean = True
+    if linked:
+        try:
+            files.remove_link(tools.writer, link)
+        except HypervError as error:
+            if error.error_code != "link_not_removed" or shadow_id.lower() in files.link_names(tools.writer, tools.folder.links):
+                leftovers.append(Leftover("link", link, tools.folder.links, f'rmdir "{link}"'))
+                clean = False
+    try:
+        shadow_copies.delete(tools.writer, shadow_id, clock=tools.clock)
+    except HypervError:
+        leftovers.append(Leftover("shadow_copy", shadow_id, "this host", f"vssadmin delete shadows /shadow={shadow_id}"))
+        return False
+    return clean
+
+
+def _forget_intent(request: Request, tools: Tools, leftovers: list[Leftover]) -> None:
+    try:
+        state.remove_intent(tools.writer, tools.folder, request.run_id)
+    except HypervError:
+        path = tools.folder.intent_for(request.run_id)
+        leftovers.append(Leftover("intent", path, tools.folder.intents, f'del "{path}"'))
+
+
+def _suspects(tools: Tools, volume: Volume, before: Sequence[str]) -> list[Leftover]:
+    """Shadow copies of the volume that are new since the intent: perhaps ours, not provably, so reported and never deleted."""
+    try:
+        found = shadow_copies.read_shadow_copies(tools.writer)
+    except HypervError:
+        return [Leftover("shadow_copy", "unknown", volume.root, "compare 'vssadmin list shadows' with the intent in the state folder")]
+    return [Leftover("suspect_shadow_copy", shadow.shadow_id, volume.root, f"vssadmin delete shadows /shadow={shadow.shadow_id}")
+            for shadow in found if shadow.shadow_id not in before and shadow.volume.lower() == volume.device_id.lower()
+            and shadow.client_accessible and shadow.no_writers]
+
+
+def _changed_since(tools: Tools, facts: HostFacts, jobs: Sequence[Job]) -> set[str]:
+    """VMs whose disks are other files now than when the plan was made."""
+    now = disks.read_disks(tools.writer)
+    changed = set()
+    for job in jobs:
+        vm_id = job.machine.vm_id
+        before = {(disk.kind, disk.path) for disk in facts.disks_of(vm_id)}
+        if before != {(disk.kind, disk.path) for disk in now if disk.owner_id == vm_id}:
+            changed.add(vm_id)
+    return changed
+
+
+def _copy_machine(outcome: Outcome, shadow: ShadowCopy, facts: HostFacts, request: Request, tools: Tools) -> None:
+    try:
+        _copy(outcome, shadow, facts, request, tools)
+    except HypervError as error:
+        outcome.error = error
+        if outcome.folder is not None:
+            outcome.leftovers.append(Leftover("incomplete_copy", outcome.folder, outcome.folder, f'rmdir /s /q "{outcome.folder}"'))
+
+
+def _copy(outcome: Outcome, shadow: ShadowCopy, facts: HostFacts, request: Request, tools: Tools) -> None:
+    job, writer = outcome.job, tools.writer
+    link = tools.folder.link_for(shadow.shadow_id)
+    taken = shadow.created or facts.system.local_time
+    folder = f"{job.folder}\\{naming.copy_folder(taken, request.run_id)}"
+    sizes = _source_sizes(job, link, tools)
+    copied: list[CopiedFile] = []
+    made: set[str] = set()
+    for (source, into), members in _by_folder(job.files).items():
+        target = f"{folder}\\{into}"
+        if tools.deadline.expired():
+            raise HypervError("The time for this task was over before the copy was complete.", error_code="timeout", hint="Raise timeout.")
+        outcome.folder = folder
+        if target not in made:
+            files.make_folder(writer, target)
+            made.add(target)
+        tools.progress(f"{job.machine.name}: copying {len(members)} file(s), {sum(sizes[file.path] for file in members)} bytes")
+        names = [file.name for file in members]
+        files.copy_files(writer, _join(link, source), target, names, timeout=tools.deadline.remaining())
+        arrived = files.read_sizes(writer, target, names)
+        for file, size in zip(members, arrived, strict=True):
+            if size != sizes[file.path]:
+                raise HypervError(f"{target}\\{file.name} has {size} bytes, the shadow copy {sizes[file.path]}.",
+                                  error_code="verify_failed")
+            copied.append(CopiedFile(file.target, file.path, size, file.disk, file.level))
+    manifest = _manifest(outcome, shadow, taken, facts, request, tuple(copied), tools)
+    path = f"{folder}\\{manifests.FILE_NAME}"
+    files.write_text(writer, path + ".tmp", path, manifests.dump(manifest))
+    outcome.manifest = manifest
+    tools.progress(f"{job.machine.name}: copied and verified, {manifest.size} bytes")
+
+
+def _join(folder: str, relative: str) -> str:
+    return ntpath.join(folder, relative) if relative else folder
+
+
+def _by_folder(members: Sequence[SourceFile]) -> dict[tuple[str, str], list[SourceFile]]:
+    """Files by source folder and target folder: one robocopy each."""
+    groups: dict[tuple[str, str], list[SourceFile]] = {}
+    for file in members:
+        groups.setdefault((file.folder, ntpath.dirname(file.target)), []).append(file)
+    return groups
+
+
+def _source_sizes(job: Job, link: str, tools: Tools) -> dict[str, int]:
+    """Sizes in the shadow copy, in bytes: what the copies must have. A missing file fails the VM before anything is written."""
+    found: dict[str, int] = {}
+    for (source, _into), members in _by_folder(job.files).items():
+        sizes = files.read_sizes(tools.writer, _join(link, source), [file.name for file in members])
+        for file, size in zip(members, sizes, strict=True):
+            if size is None:
+                raise HypervError(f"{file.path} is not in the shadow copy.", error_code="chain_changed",
+                                  hint="A merge or a storage migration ran at the same time; run the task again.")
+            found[file.path] = size
+    return found
+
+
+def _manifest(outcome: Outcome, shadow: ShadowCopy, taken: datetime, facts: HostFacts, request: Request, copied: tuple[CopiedFile, ...],
+              tools: Tools) -> Manifest:
+    verdict = outcome.job.verdict
+    return Manifest(
+        vm_id=outcome.job.machine.vm_id, vm_name=outcome.job.machine.name, host=facts.system.name, run_id=request.run_id, taken=taken,
+        completed=max(system.read_time(tools.writer), taken), shadow_id=shadow.shadow_id, requested=request.consistency,
+        achieved=verdict.level or "inconsistent", evidence=EVIDENCE,
+        not_captured=tuple(reason.sentence for reason in verdict.of_kind("not_captured")),
+        unknowns=tuple(reason.sentence for reason in verdict.of_kind("unknown")), verified="size", files=copied)
+
+
+def outcome_entry(outcome: Outcome, request: Request) -> dict[str, Any]:
+    """One entry of ``results``."""
+    entry: dict[str, Any] = {
+        "vm": vm_label(outcome.job.machine.vm_id, outcome.job.machine.name), "changed": outcome.manifest is not None,
+        "failed": outcome.error is not None,
+        "consistency": consistency_result(request, outcome.job.verdict.level if outcome.manifest else None, outcome.job.verdict,
+                                          EVIDENCE if outcome.manifest else "no copy was completed"),
+        "leftovers": [leftover.as_result() for leftover in outcome.leftovers],
+    }
+    if outcome.shadow is not None:
+        entry["shadow_copy"] = outcome.shadow.as_result()
+    if outcome.manifest is not None and outcome.folder is not None:
+        entry["manifest"] = manifest_result(outcome.folder, outcome.manifest)
+    if outcome.error is not None:
+        entry.update(error_entry(outcome.error))
+        entry["leftovers"] = [leftover.as_result() for leftover in dict.fromkeys((*outcome.leftovers, *outcome.error.leftovers))]
+    return entry
+
+
+def error_entry(error: HypervError) -> Mapping[str, Any]:
+    """What an entry says of an error."""
+    return {"msg": error.message, **error.as_result()}
+
+
+def vm_label(vm_id: str | None, name: str) -> dict[str, str | None]:
+    """The ``vm`` of an entry."""
+    return {"vm_id": vm_id, "name": name}

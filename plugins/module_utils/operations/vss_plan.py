@@ -1,0 +1,322 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan of a VSS copy: pure functions from a host's facts to what is copied, what is present already and what is refused.
+
+One shadow copy of a volume serves every VM of the task whose files lie there. A VM whose chain lies on several volumes is
+refused: its files would be from different instants (operations 5.4).
+"""
+from __future__ import annotations
+
+import ntpath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.inventory import HostFacts, condition_of
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection import consistency, naming
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.consistency import Verdict, reaches
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.freshness import FoundCopy, present_copy
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import Manifest, ManifestError, parse
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.programs import check_value
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.shadow_copies import ShadowCopy, Storage
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import StateFolder
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.volumes import Volume, locate
+
+LONGEST_PATH = 259
+"""What cmd and its link commands can name; robocopy itself could go further (operations 5.5)."""
+_SHADOW_ID_LENGTH = 38
+_RUN_FOLDER_LENGTH = 17 + 40
+_DISKS = "disks"
+_HINTS: Mapping[str, str] = {
+    "several_volumes": "Use an export or a checkpoint: they cover several volumes at one instant.",
+    "smb_storage": "Use an export, or run the copy on the file server.",
+    "csv_not_owned": "Run the task on the node that coordinates the volume.",
+    "little_free_space": "Free space on the volume; nothing is deleted here.",
+    "replica_vm": "Protect the primary VM on its own host.",
+    "nothing_to_copy": "Back its disks up where they live: the storage, or inside the guest.",
+    "shared_disk": "Back the guest cluster up from inside, or with a method for VM groups.",
+    "file_system": "Use an export for VMs on this volume.",
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the task asks for, checked."""
+
+    destination: str
+    run_id: str
+    own_run_id: bool
+    max_age: timedelta | None
+    consistency: str
+    fallback: str | None
+
+    @property
+    def lowest(self) -> str:
+        """The level that is still accepted."""
+        return self.fallback or self.consistency
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file to copy: where it is, on its volume, and where it goes below the copy's folder."""
+
+    path: str
+    relative: str
+    target: str
+    size: int
+    disk: int
+    level: int
+
+    @property
+    def folder(self) -> str:
+        """The folder below the volume's root; empty for the root itself."""
+        return ntpath.dirname(self.relative)
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return ntpath.basename(self.relative)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A VM that will be copied."""
+
+    machine: Machine
+    volume: Volume
+    verdict: Verdict
+    folder: str
+    files: tuple[SourceFile, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes to copy."""
+        return sum(file.size for file in self.files)
+
+
+@dataclass(frozen=True)
+class Present:
+    """A VM that has a copy already."""
+
+    machine: Machine
+    copy: FoundCopy
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A VM that cannot be copied, with the error. ``machine`` None: the name matched nothing or too much."""
+
+    wanted: str
+    machine: Machine | None
+    error: HypervError
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True)
+class CopyPlan:
+    """What happens to each VM of the task."""
+
+    jobs: tuple[Job, ...]
+    present: tuple[Present, ...]
+    refused: tuple[Refused, ...]
+
+    def volumes(self) -> tuple[Volume, ...]:
+        """The volumes that need a shadow copy, in the order of the jobs."""
+        return tuple({job.volume.device_id: job.volume for job in self.jobs}.values())
+
+    def jobs_on(self, volume: Volume) -> tuple[Job, ...]:
+        """The VMs that one shadow copy serves."""
+        return tuple(job for job in self.jobs if job.volume.device_id == volume.device_id)
+
+
+def host_folder(facts: HostFacts, destination: str) -> str:
+    """``<destination>\\<host>``."""
+    return f"{destination}\\{naming.safe_component(facts.system.name)}"
+
+
+def check_request(params: Mapping[str, object], destination: str, run_id: str, max_age: timedelta | None) -> Request:
+    """The task's wishes as a request. Raises HypervError for a run_id that cannot be part of a folder's name."""
+    given = params.get("run_id")
+    if given and not naming.is_run_id(str(given)):
+        raise HypervError(f"run_id {str(given)!r} is not usable in a folder's name.", error_code="invalid_run_id",
+                          hint="Use letters, digits and hyphens, at most 40.")
+    fallback = str(params["consistency_fallback"])
+    return Request(destination, str(given) if given else run_id, bool(given), max_age, str(params["consistency"]),
+                   None if fallback == "fail" else fallback)
+
+
+def check_destination(facts: HostFacts, text: str) -> tuple[str, Volume]:
+    """The destination without a trailing backslash, and its volume.
+
+    Raises HypervError ``invalid_destination`` or ``destination_not_local``.
+    """
+    path = text.replace("/", "\\").rstrip("\\") if len(text) > 3 else text
+    problem = naming.problem_with_destination(path)
+    if problem is None:
+        check_value(path, "The destination")
+        place = locate(path, facts.volumes or ())
+        if place.kind in ("local", "csv") and place.volume is not None:
+            return path, place.volume
+        raise HypervError(f"The destination {text} lies on no volume of this host.", error_code="destination_not_local",
+                          hint="Known volumes: " + ", ".join(volume.root for volume in facts.volumes or ()))
+    raise HypervError(f"The destination {text!r} cannot be used: {problem}.", error_code="invalid_destination")
+
+
+def found_copies(texts: Mapping[tuple[str, str], str], base: str) -> tuple[tuple[FoundCopy, ...], tuple[str, ...]]:
+    """The copies that manifests describe, and the folders whose manifest is damaged or forged.
+
+    A manifest counts only in the folder that its VM and run would have been given.
+    """
+    copies, damaged = [], []
+    for (vm_folder, folder), text in texts.items():
+        path = f"{base}\\{vm_folder}\\{folder}"
+        try:
+            manifest = parse(text)
+        except ManifestError:
+            damaged.append(path)
+            continue
+        if vm_folder[-8:].upper() != manifest.vm_id[:8] or not folder.endswith(f"_{manifest.run_id}"):
+            damaged.append(path)
+            continue
+        copies.append(FoundCopy(path, manifest))
+    return tuple(copies), tuple(sorted(damaged))
+
+
+def make_plan(facts: HostFacts, chosen: Sequence[Machine], refused: Sequence[Refused], request: Request, target: Volume,
+              copies: Sequence[FoundCopy], state: StateFolder) -> CopyPlan:
+    """Decide for each VM. Free space at the destination is given out in the order of the VMs."""
+    jobs: list[Job] = []
+    present: list[Present] = []
+    refusals = list(refused)
+    free = target.free
+    for machine in chosen:
+        copy = present_copy(copies, vm_id=machine.vm_id, host=facts.system.name, now=facts.system.local_time, wanted=request.lowest,
+                            max_age=request.max_age, run_id=request.run_id if request.own_run_id else None)
+        if copy is not None:
+            present.append(Present(machine, copy))
+            continue
+        verdict = consistency.judge(consistency.VSS_COPY, condition_of(facts, machine))
+        try:
+            job = _job(facts, machine, verdict, request, target, state)
+            if free is not None and job.size > free:
+                raise HypervError(
+                    f"The destination's volume {target.root} has {free} bytes left, the files of {_label(machine)} need {job.size}.",
+                    error_code="destination_full", hint="Free space there, or choose another destination.")
+        except HypervError as error:
+            refusals.append(Refused(machine.name, machine, error, verdict))
+            continue
+        free = None if free is None else free - job.size
+        jobs.append(job)
+    return CopyPlan(tuple(jobs), tuple(present), tuple(refusals))
+
+
+def _label(machine: Machine) -> str:
+    return f"{machine.name!r} ({machine.vm_id})"
+
+
+def _job(facts: HostFacts, machine: Machine, verdict: Verdict, request: Request, target: Volume, state: StateFolder) -> Job:
+    _refuse_what_cannot_be_copied(machine, verdict, request)
+    files = _source_files(facts, machine)
+    volume = facts.place(files[0].path).volume
+    if volume is None:  # a verdict without blockers has all places
+        raise HypervError(f"The files of {_label(machine)} lie on no known volume.", error_code="unknown_place")
+    if volume.device_id.lower() == target.device_id.lower():
+        raise HypervError(
+            f"The destination lies on {volume.root}, the volume that holds the disks of {_label(machine)}.",
+            error_code="destination_on_source_volume",
+            hint="Choose another volume: a copy on the shadowed one swells its difference area, and it is no backup.")
+    folder = f"{host_folder(facts, request.destination)}\\{naming.vm_folder(machine.name, machine.vm_id)}"
+    for file in files:
+        check_value(file.relative, f"A file of {_label(machine)}")
+        longest = max(len(state.links) + 1 + _SHADOW_ID_LENGTH + 1 + len(file.relative),
+                      len(folder) + 1 + _RUN_FOLDER_LENGTH + 1 + len(file.target))
+        if longest > LONGEST_PATH:
+            raise HypervError(f"The path of {file.path} becomes longer than {LONGEST_PATH} characters.", error_code="paths_too_long",
+                              hint="Shorten the destination, or use an export.")
+    return Job(machine, volume, verdict, folder, files)
+
+
+def _refuse_what_cannot_be_copied(machine: Machine, verdict: Verdict, request: Request) -> None:
+    for reason in verdict.reasons:
+        if reason.kind == "blocker" or reason.code == "several_volumes":
+            raise HypervError(f"{_label(machine)} cannot be copied from a shadow copy. {reason.sentence}", error_code=reason.code,
+                              hint=_HINTS.get(reason.code))
+    if machine.busy is not None:
+        raise HypervError(f"The host is working on {_label(machine)}: {machine.busy}.", error_code="vm_busy",
+                          hint="Wait until that is done; files of the chain may appear or go away meanwhile.")
+    if verdict.level is None or not reaches(verdict.level, request.lowest):
+        reasons = " ".join(reason.sentence for reason in verdict.of_kind("limit"))
+        raise HypervError(
+            f"A VSS copy of {_label(machine)} would be {verdict.level}, not {request.consistency}. {reasons}",
+            error_code="consistency_not_reachable",
+            hint="Use another method, or accept less with consistency_fallback.")
+
+
+def _source_files(facts: HostFacts, machine: Machine) -> tuple[SourceFile, ...]:
+    files: list[SourceFile] = []
+    targets: dict[str, str] = {}
+    taken: set[str] = set()
+    seen: set[str] = set()
+    for number, disk in enumerate(disk for disk in facts.disks_of(machine.vm_id) if disk.kind == "virtual" and disk.path):
+        chain = facts.chains.get(disk.path or "")
+        if chain is None or chain.problem is not None or not chain.links:
+            raise HypervError(f"The chain of {disk.path} is not complete: {chain.problem if chain else 'it was not read'}.",
+                              error_code="chain_incomplete", hint="A copy without its parents is worth nothing; repair the chain first.")
+        for level, link in enumerate(chain.links):
+            relative = facts.place(link.path).relative
+            if relative is None or ntpath.normcase(link.path) in seen:
+                continue
+            seen.add(ntpath.normcase(link.path))
+            target = f"{_target_folder(ntpath.dirname(relative), ntpath.basename(relative), targets, taken)}\\{ntpath.basename(relative)}"
+            files.append(SourceFile(link.path, relative, target, link.file_size or 0, number, level))
+    return tuple(files)
+
+
+def _target_folder(source: str, name: str, targets: dict[str, str], taken: set[str]) -> str:
+    """``disks`` for the first source folder, ``disks2`` and so on for others that hold a file of the same name."""
+    key = source.lower()
+    number = 1
+    while True:
+        folder = targets.get(key) or (_DISKS if number == 1 else f"{_DISKS}{number}")
+        if f"{folder}\\{name}".lower() not in taken:
+            targets[key] = folder
+            taken.add(f"{folder}\\{name}".lower())
+            return folder
+        targets.pop(key, None)
+        number += 1
+
+
+def predicted_manifest(job: Job, request: Request) -> dict[str, object]:
+    """What check mode can say of the manifest that would be written."""
+    return {"folder": job.folder, "run_id": request.run_id, "size": job.size, "files": len(job.files)}
+
+
+def consistency_result(request: Request, level: str | None, verdict: Verdict | None, evidence: str) -> dict[str, object]:
+    """The ``consistency`` of a result (INTERFACE)."""
+    return {
+        "requested": request.consistency, "achieved": level, "evidence": evidence,
+        "not_captured": [reason.sentence for reason in verdict.of_kind("not_captured")] if verdict else [],
+        "unknowns": [reason.sentence for reason in verdict.of_kind("unknown")] if verdict else [],
+    }
+
+
+def manifest_result(folder: str, manifest: Manifest) -> dict[str, object]:
+    """The ``manifest`` of a result: its content and where it is."""
+    return {**manifest.as_data(), "path": f"{folder}\\manifest.json", "folder": folder, "size": manifest.size}
+
+
+def volume_risks(target: Sequence[Volume], storage: Sequence[Storage], shadows: Sequence[ShadowCopy]) -> tuple[str, ...]:
+    """Warnings about the volumes that will be shadowed: a nearly full difference area endangers the copies of other products."""
+    warnings = []
+    for volume in target:
+        areas = [area for area in storage if area.volume.rstrip("\\").lower() == volume.device_id.rstrip("\\").lower()]
+        count = sum(1 for shadow in shadows if shadow.volume.rstrip("\\").lower() == volume.device_id.rstrip("\\").lower())
+        for area in areas:
+            if count and area.used is not None and area.largest and area.used > 0.9 * area.largest:
+                warnings.append(
+                    f"The difference area of {volume.root} is {100 * area.used // area.largest} % full and the volume has {count} shadow "
+                    "copies: the system deletes the oldest ones when it overflows.")
+    return tuple(warnings)

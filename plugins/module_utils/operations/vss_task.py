@@ -1,0 +1,174 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One task of ``hyperv_vss_copy``: facts, plan, and the result for one VM or several."""
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader, CimWriter
+from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Deadline
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import machines
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
+from ansible_collections.agentless.hyperv.plugins.module_utils.module import Call, Plan, Step
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import inventory, selection, vss_copy, vss_plan
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.inventory import HostFacts
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_copy import error_entry, vm_label
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_plan import (
+    CopyPlan,
+    Job,
+    Present,
+    Refused,
+    Request,
+    consistency_result,
+    manifest_result,
+)
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.freshness import FoundCopy, parse_age
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows import files, shadow_copies, state
+
+_SUBSETS = ("state", "disks", "integration", "cluster", "readiness")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that was read and decided before anything is written."""
+
+    facts: HostFacts
+    request: Request
+    plan: CopyPlan
+    single: bool
+
+
+def run(call: Call) -> dict[str, Any]:
+    """The result of the task; ``failed`` is set when any VM failed."""
+    prepared = prepare(call)
+    folder = state.state_folder(prepared.facts.system.system_drive)
+
+    def apply(writer: CimWriter) -> dict[str, Any]:
+        tools = vss_copy.Tools(writer, call.clock, Deadline(call.clock, call.params["timeout"]), call.progress,
+                               float(call.params["vss_wait"]), folder)
+        outcomes = vss_copy.execute(prepared.plan, prepared.facts, prepared.request, tools)
+        return _result([vss_copy.outcome_entry(outcome, prepared.request) for outcome in outcomes], prepared)
+
+    result = call.conclude(_plan(prepared), apply)
+    if prepared.single and result.get("failed") and "msg" not in result:
+        result["msg"] = "The virtual machine was not copied."
+    return result
+
+
+def prepare(call: Call) -> Prepared:
+    """Read the host and decide. Raises HypervError for what concerns the whole task (destination, options, the one VM)."""
+    params = call.params
+    try:
+        max_age = parse_age(params["max_age"]) if params["max_age"] else None
+    except ValueError as error:
+        raise HypervError(f"max_age: {error}", error_code="invalid_max_age") from error
+    facts = inventory.read_host(call.reader, call.clock, _SUBSETS)
+    selection.warn_about_host(call, facts)
+    destination, target = vss_plan.check_destination(facts, params["destination"])
+    request = vss_plan.check_request(params, destination, secrets.token_hex(6), max_age)
+    single = bool(params["name"] or params["vm_id"])
+    chosen, refused = _choose(facts, params, single)
+    facts = inventory.read_chains(call.reader, facts, [machine.vm_id for machine in chosen])
+    copies = _existing(call, facts, request)
+    folder = state.state_folder(facts.system.system_drive)
+    plan = vss_plan.make_plan(facts, chosen, refused, request, target, copies, folder)
+    _warn_about_volumes(call.reader, call, plan)
+    return Prepared(facts, request, plan, single)
+
+
+def _choose(facts: HostFacts, params: Any, single: bool) -> tuple[tuple[Machine, ...], tuple[Refused, ...]]:
+    """The VMs to copy. In a list a name that means none or several is one entry's failure, not the task's."""
+    if single:
+        return (machines.select(facts.machines, name=params["name"], vm_id=params["vm_id"]),), ()
+    if selection.means_all(params["names"]):
+        return facts.machines, ()
+    chosen: dict[str, Machine] = {}
+    refused = []
+    for wanted in params["names"]:
+        hits = selection.matching(facts.machines, wanted)
+        if len(hits) == 1:
+            chosen[hits[0].vm_id] = hits[0]
+            continue
+        try:
+            machines.select(facts.machines, name=wanted, vm_id=None)
+        except HypervError as error:
+            refused.append(Refused(wanted, None, error))
+    return tuple(chosen.values()), tuple(refused)
+
+
+def _existing(call: Call, facts: HostFacts, request: Request) -> tuple[FoundCopy, ...]:
+    """Copies that are there already; asked for only when they can matter."""
+    if request.max_age is None and not request.own_run_id:
+        return ()
+    base = vss_plan.host_folder(facts, request.destination)
+    copies, damaged = vss_plan.found_copies(files.read_manifests(call.reader, base), base)
+    for path in damaged:
+        call.warn(f"The manifest in {path} is damaged or does not belong there; that copy does not count.")
+    return copies
+
+
+def _warn_about_volumes(reader: CimReader, call: Call, plan: CopyPlan) -> None:
+    if not plan.jobs:
+        return
+    for warning in vss_plan.volume_risks(plan.volumes(), shadow_copies.read_storage(reader), shadow_copies.read_shadow_copies(reader)):
+        call.warn(warning)
+
+
+def _plan(prepared: Prepared) -> Plan:
+    """The steps, the diff and what check mode returns."""
+    plan, request = prepared.plan, prepared.request
+    steps: list[Step] = []
+    for volume in plan.volumes():
+        jobs = plan.jobs_on(volume)
+        steps.append(Step("create_shadow_copy", volume.root, {"virtual_machines": len(jobs)}))
+        steps.extend(Step("copy", job.machine.name, {"vm_id": job.machine.vm_id, "to": job.folder, "files": len(job.files),
+                                                     "size": job.size}) for job in jobs)
+        steps.append(Step("delete_shadow_copy", volume.root))
+    before = {present.machine.vm_id: present.copy.folder for present in plan.present}
+    after = {**before, **{job.machine.vm_id: f"{job.folder}\\<time>_{request.run_id}" for job in plan.jobs}}
+    return Plan(tuple(steps), {"copies": before}, {"copies": after}, _result([_predicted(job, request) for job in plan.jobs], prepared))
+
+
+def _predicted(job: Job, request: Request) -> dict[str, Any]:
+    return {"vm": vm_label(job.machine.vm_id, job.machine.name), "changed": True, "failed": False, "leftovers": [],
+            "consistency": consistency_result(request, job.verdict.level, job.verdict, vss_copy.EVIDENCE),
+            "manifest": vss_plan.predicted_manifest(job, request)}
+
+
+def _present(present: Present, request: Request) -> dict[str, Any]:
+    manifest = present.copy.manifest
+    return {"vm": vm_label(present.machine.vm_id, present.machine.name), "changed": False, "failed": False, "leftovers": [],
+            "consistency": {"requested": request.consistency, "achieved": manifest.achieved, "evidence": manifest.evidence,
+                            "not_captured": list(manifest.not_captured), "unknowns": list(manifest.unknowns)},
+            "manifest": manifest_result(present.copy.folder, manifest)}
+
+
+def _refused(refused: Refused, request: Request) -> dict[str, Any]:
+    machine = refused.machine
+    return {"vm": vm_label(machine.vm_id if machine else None, machine.name if machine else refused.wanted), "changed": False,
+            "failed": True, "leftovers": [], **error_entry(refused.error),
+            "consistency": consistency_result(request, None, refused.verdict, "no copy was begun")}
+
+
+def _result(done: Sequence[dict[str, Any]], prepared: Prepared) -> dict[str, Any]:
+    """The result of all VMs: entries in the order of the plan, or the one entry laid open for ``name`` and ``vm_id``."""
+    plan, request = prepared.plan, prepared.request
+    entries = [*done, *(_present(item, request) for item in plan.present), *(_refused(item, request) for item in plan.refused)]
+    failed = [entry for entry in entries if entry["failed"]]
+    result: dict[str, Any] = {"run_id": request.run_id, "changed": any(entry["changed"] for entry in entries)}
+    if prepared.single:
+        result.update({**entries[0], "changed": result["changed"]})
+        if not failed:
+            del result["failed"]
+        return result
+    result["results"] = entries
+    if failed:
+        names = ", ".join(f"{entry['vm']['name']} ({entry['error_code']})" for entry in failed[:5])
+        result.update({"failed": True, "error_code": "some_failed",
+                       "msg": f"{len(failed)} of {len(entries)} virtual machines failed: {names}{', ...' if len(failed) > 5 else ''}."})
+    return result

@@ -1,0 +1,259 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Copies of running virtual machines out of VSS shadow copies."""
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: hyperv_vss_copy
+short_description: Copy the virtual disks of running virtual machines out of a VSS shadow copy
+version_added: 0.1.0
+description:
+  - Makes a shadow copy of the volume that holds the disks, links it, copies whole chains with robocopy to a local folder of the host,
+    compares every size, writes a manifest last, removes the link and deletes exactly that shadow copy, whatever happens in between.
+  - One shadow copy of a volume serves all virtual machines of the task whose disks lie there.
+  - The result is crash-consistent, because a shadow copy that is made through WMI engages no writers. An image results for
+    a virtual machine that is off.
+  - The copy is complete when its C(manifest.json) exists. A folder without one is an incomplete copy.
+author:
+  - The agentless.hyperv authors (@agentless)
+options:
+  name:
+    description:
+      - Name of the one virtual machine to copy, compared without case.
+      - The task fails when there is none, and when there are several; the message lists their GUIDs.
+    type: str
+  vm_id:
+    description: GUID of the one virtual machine to copy. Takes precedence over O(name).
+    type: str
+  names:
+    description:
+      - Names or GUIDs of the virtual machines to copy, or V(all).
+      - One virtual machine's failure never stops the others. The task fails at the end, and RV(results) says what became of each.
+    type: list
+    elements: str
+  destination:
+    description:
+      - Folder of the host, on another volume than the disks. It is made when it is missing.
+      - Copies are in C(<destination>\<host>\<name>_<first 8 of the GUID>\<UTC time>_<run id>).
+    type: str
+    required: true
+  max_age:
+    description:
+      - A verified copy younger than this counts as present, and nothing is done. For example V(90m), V(20h) or V(7d).
+      - The age is that of the data, by the clock of the host.
+      - Without it, and without O(run_id), each run makes a new copy.
+    type: str
+  run_id:
+    description:
+      - Name of this run, of letters, digits and hyphens. A copy of the same run counts as present, so that a retry does nothing twice.
+      - It is made up when it is not given.
+    type: str
+  consistency:
+    description:
+      - The consistency that the copy must have. V(application) cannot be reached by this method.
+    type: str
+    choices: [application, crash, image]
+    default: crash
+  consistency_fallback:
+    description:
+      - What to accept when O(consistency) cannot be reached.
+    type: str
+    choices: [fail, crash, image]
+    default: fail
+  timeout:
+    description: Seconds that the task may copy.
+    type: int
+    default: 14400
+  vss_wait:
+    description: Seconds to wait while another shadow copy is being created on the host.
+    type: int
+    default: 600
+  verify:
+    description:
+      - How a copy is checked. V(size) compares the size of every file with that in the shadow copy.
+    type: str
+    choices: [size]
+    default: size
+extends_documentation_fragment:
+  - agentless.hyperv.attributes
+  - agentless.hyperv.attributes.writes
+  - agentless.hyperv.attributes.action_group
+notes:
+  - Virtual machines whose disks lie on several volumes or on an SMB share, replicas, shared disks, and cluster shared volumes that
+    another node coordinates are refused, with the reason.
+  - The folder C(agentless.hyperv) below C(ProgramData) of the host holds links and intents. Only SYSTEM and Administrators may use it; the
+    task fails with C(state_dir_untrusted) when it is anything else.
+seealso:
+  - module: agentless.hyperv.hyperv_vm_info
+"""
+
+EXAMPLES = r"""
+- name: Copy one virtual machine
+  agentless.hyperv.hyperv_vss_copy:
+    name: sql01
+    destination: E:\Backup
+  register: copied
+
+- name: Show where the copy is
+  ansible.builtin.debug:
+    msg: "{{ copied.manifest.folder }}"
+
+- name: Copy several, unless a copy of the last 20 hours exists
+  agentless.hyperv.hyperv_vss_copy:
+    names: [sql01, web02]
+    destination: E:\Backup
+    max_age: 20h
+"""
+
+RETURN = r"""
+run_id:
+  description: Name of this run.
+  returned: success
+  type: str
+vm:
+  description: The virtual machine.
+  returned: with O(name) or O(vm_id)
+  type: dict
+  contains: &vm
+    vm_id: {description: GUID., type: str, returned: always}
+    name: {description: Name., type: str, returned: always}
+consistency:
+  description: What was asked for and what was reached.
+  returned: with O(name) or O(vm_id)
+  type: dict
+  contains: &consistency
+    requested: {description: What the task asked for., type: str, returned: always}
+    achieved:
+      description: "V(inconsistent), V(crash), V(filesystem), V(application) or V(image). In check mode what would be reached."
+      type: str
+      returned: always
+    evidence: {description: What the level rests on., type: str, returned: always}
+    not_captured: {description: What is not part of the copy., type: list, elements: str, returned: always}
+    unknowns: {description: What the host cannot see., type: list, elements: str, returned: always}
+manifest:
+  description: The manifest of the copy. In check mode only the folder of the virtual machine, the run, the size and the number of files.
+  returned: with O(name) or O(vm_id), when there is a copy
+  type: dict
+  contains: &manifest
+    format: {description: "Format of the manifest, V(1).", type: int, returned: always}
+    kind: {description: "V(vss_copy).", type: str, returned: always}
+    vm: {description: GUID and name of the virtual machine., type: dict, returned: always}
+    host: {description: NetBIOS name of the host., type: str, returned: always}
+    run_id: {description: The run that made the copy., type: str, returned: always}
+    taken: {description: The instant of the data., type: str, returned: always}
+    completed: {description: When the copy was complete., type: str, returned: always}
+    shadow_copy: {description: The shadow copy that it was taken from., type: str, returned: always}
+    consistency: {description: "As RV(consistency).", type: dict, returned: always}
+    verified: {description: How the copy was checked., type: str, returned: always}
+    files:
+      description: The files.
+      type: list
+      elements: dict
+      returned: always
+      contains:
+        path: {description: Path below the folder of the copy., type: str, returned: always}
+        source: {description: Where it was on the host., type: str, returned: always}
+        size: {description: Bytes., type: int, returned: always}
+        disk: {description: Number of the disk., type: int, returned: always}
+        level: {description: "How far below the newest file of its chain, which is V(0).", type: int, returned: always}
+    path: {description: Full path of the manifest., type: str, returned: always}
+    folder: {description: Full path of the copy., type: str, returned: always}
+    size: {description: Bytes of all files., type: int, returned: always}
+shadow_copy:
+  description: The shadow copy that was used. It exists no more, unless RV(leftovers) names it.
+  returned: with O(name) or O(vm_id), when one was made
+  type: dict
+  contains: &shadow
+    id: {description: Its ID., type: str, returned: always}
+    volume: {description: The volume that it showed., type: str, returned: always}
+    device: {description: Its device., type: str, returned: always}
+    provider: {description: "V(system), V(csv) or the ID of another provider.", type: str, returned: always}
+    created: {description: When it was made., type: str, returned: always}
+leftovers:
+  description: What could not be removed from the host.
+  returned: with O(name) or O(vm_id)
+  type: list
+  elements: dict
+  contains: &leftover
+    kind: {description: "V(shadow_copy), V(suspect_shadow_copy), V(link), V(intent) or V(incomplete_copy).", type: str, returned: always}
+    id: {description: What it is., type: str, returned: always}
+    location: {description: Where it is., type: str, returned: always}
+    remove_with: {description: The command that removes it., type: str, returned: always}
+results:
+  description: What became of each virtual machine.
+  returned: with O(names)
+  type: list
+  elements: dict
+  contains:
+    vm:
+      description: The virtual machine.
+      type: dict
+      returned: always
+      contains: *vm
+    changed: {description: Whether a copy was made., type: bool, returned: always}
+    failed: {description: Whether it failed., type: bool, returned: always}
+    error_code: {description: Stable code of the failure., type: str, returned: on failure}
+    msg: {description: What failed., type: str, returned: on failure}
+    hint: {description: What to do., type: str, returned: on failure}
+    consistency:
+      description: What was asked for and what was reached.
+      type: dict
+      returned: always
+      contains: *consistency
+    manifest:
+      description: The manifest of the copy.
+      type: dict
+      returned: when there is a copy
+      contains: *manifest
+    shadow_copy:
+      description: The shadow copy that was used.
+      type: dict
+      returned: when one was made
+      contains: *shadow
+    leftovers:
+      description: What could not be removed from the host.
+      type: list
+      elements: dict
+      returned: always
+      contains: *leftover
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.agentless.hyperv.plugins.module_utils.module import RUNS_IN_PROCESS, Call
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import vss_task
+
+ARGUMENT_SPEC: dict[str, Any] = {
+    "name": {"type": "str"},
+    "vm_id": {"type": "str"},
+    "names": {"type": "list", "elements": "str"},
+    "destination": {"type": "str", "required": True},
+    "max_age": {"type": "str"},
+    "run_id": {"type": "str"},
+    "consistency": {"type": "str", "choices": ["application", "crash", "image"], "default": "crash"},
+    "consistency_fallback": {"type": "str", "choices": ["fail", "crash", "image"], "default": "fail"},
+    "timeout": {"type": "int", "default": 14400},
+    "vss_wait": {"type": "int", "default": 600},
+    "verify": {"type": "str", "choices": ["size"], "default": "size"},
+}
+RULES: dict[str, Any] = {
+    "mutually_exclusive": [("name", "names"), ("vm_id", "names")],
+    "required_one_of": [("name", "vm_id", "names")],
+}
+
+
+def run(call: Call) -> dict[str, Any]:
+    """Plan, then copy; check mode ends after the plan."""
+    return vss_task.run(call)
+
+
+def main() -> None:
+    """For tools that read the arguments; the work is done by the action plugin of this name."""
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True, **RULES)
+    module.fail_json(msg=RUNS_IN_PROCESS)
+
+
+if __name__ == "__main__":
+    main()
