@@ -177,13 +177,15 @@ class Associations:
             "Msvm_AffectedStorageJobElement": self._job_elements("Msvm_AffectedStorageJobElement", "Msvm_StorageJob"),
         }
 
-    def newer(self) -> dict[str, Callable[[], Association]]:
-        """Associations of 2016 and later; made only where the release has the class."""
+    def newer(self) -> dict[str, tuple[str, Callable[[], Association]]]:
+        """Associations to classes of 2016 and later: class name -> (the class that must exist, what makes the provider)."""
         return {
-            "Msvm_ReferencePointOfVirtualSystem":
-                lambda: self._of_machine("Msvm_ReferencePointOfVirtualSystem", ("Antecedent", "Dependent"), _points),
-            "Msvm_ElementSettingData": self._element_settings,
+            "Msvm_ReferencePointOfVirtualSystem": ("Msvm_VirtualSystemReferencePoint", self._reference_points),
+            "Msvm_ElementSettingData": ("Msvm_SecuritySettingData", self._element_settings),
         }
+
+    def _reference_points(self) -> Association:
+        return self._of_machine("Msvm_ReferencePointOfVirtualSystem", ("Antecedent", "Dependent"), _points)
 
     def _element_settings(self) -> Association:
         # The reference names no association for the security settings; this general one takes both classes (inferred).

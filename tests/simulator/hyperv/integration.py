@@ -81,6 +81,7 @@ class LiveComponent(MachineTable[Machine]):
     def __init__(self, role: HyperV, kind: Kind) -> None:
         self.kind = kind
         self.class_name = kind.live_class  # type: ignore[misc]
+        self._texts: dict[str, list[str]] = {}
         super().__init__(role)
 
     def of(self, machine: Machine) -> Iterable[Machine]:
@@ -107,9 +108,13 @@ class LiveComponent(MachineTable[Machine]):
         guest = machine.spec.guest
         if guest is None or not spec.enabled or spec.status not in ("ok", "degraded"):
             return None
-        shape = self.role.shapes.of(ids.V2, "Msvm_KvpExchangeDataItem")
-        return [format_instance(self.role.schema, shape({"Name": name, "Data": data, "Source": 2}))
-                for name, data in exchange_items(machine, guest).items()]
+        texts = self._texts.get(machine.id)
+        if texts is None:
+            shape = self.role.shapes.of(ids.V2, "Msvm_KvpExchangeDataItem")
+            texts = [format_instance(self.role.schema, shape({"Name": name, "Data": data, "Source": 2}))
+                     for name, data in exchange_items(machine, guest).items()]
+            self._texts[machine.id] = texts  # a guest does not change what it is
+        return list(texts)
 
 
 def exchange_items(machine: Machine, guest: GuestSpec) -> Mapping[str, str]:

@@ -190,6 +190,12 @@ class Machine:
                          None if spec.application_hours_since is None else now - timedelta(hours=spec.application_hours_since))
                 for index, spec in enumerate(specs)]
 
+    @cached_property
+    def serials(self) -> dict[str, str]:
+        """The identifiers of the virtual hardware, by the name of their property."""
+        names = ("BIOSSerialNumber", "BaseBoardSerialNumber", "ChassisSerialNumber", "ChassisAssetTag")
+        return {name: _serial(self.id, name) for name in names} | {"BIOSGUID": f"{{{ids.derive(self.id, 'bios')}}}"}
+
     # -- disks and checkpoints -------------------------------------------------------------------------------------
 
     @cached_property
@@ -351,3 +357,9 @@ def format_of(path: str) -> int:
 
 def _is_file_name(text: str) -> bool:
     return bool(text) and len(text) <= 64 and not any(c in '<>:"/\\|?*' or ord(c) < 32 for c in text) and text[-1] not in " ."
+
+
+def _serial(machine_id: str, part: str) -> str:
+    """Seven groups of digits, the form of a machine's serial numbers."""
+    digits = str(int(ids.derive(machine_id, part).replace("-", ""), 16))[:26].rjust(26, "0")
+    return "-".join([*(digits[i:i + 4] for i in range(0, 24, 4)), digits[24:]])

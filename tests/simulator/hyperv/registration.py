@@ -33,8 +33,8 @@ def register(role: HyperV) -> None:
     providers = _tables(role)
     associations = Associations(role)
     providers |= associations.all()
-    for class_name, make in associations.newer().items():
-        if role.shapes.has(ids.V2, class_name):
+    for class_name, (needed, make) in associations.newer().items():
+        if role.shapes.has(ids.V2, needed):
             providers[class_name] = make()
     for class_name, provider in providers.items():
         role.host.repository.register(ids.V2, class_name, provider)

@@ -87,9 +87,7 @@ class SystemSettings(ConfigurationTable[Configuration]):
             "AutomaticStartupAction": 3, "AutomaticStartupActionDelay": timedelta(0), "AutomaticStartupActionSequenceNumber": 0,
             "AutomaticShutdownAction": 3, "AutomaticRecoveryAction": 3,
             "AutomaticCriticalErrorAction": 1, "AutomaticCriticalErrorActionTimeout": timedelta(minutes=30),
-            "BIOSGUID": f"{{{ids.derive(machine.id, 'bios')}}}", "BIOSNumLock": False,
-            "BIOSSerialNumber": serial(machine, "bios"), "BaseBoardSerialNumber": serial(machine, "board"),
-            "ChassisSerialNumber": serial(machine, "chassis"), "ChassisAssetTag": serial(machine, "asset"),
+            "BIOSNumLock": False,
             "SecureBootEnabled": second, "SecureBootTemplateId": SECURE_BOOT_WINDOWS if second else None,
             "BootOrder": None if second else [1, 2, 3, 0], "NetworkBootPreferredProtocol": 4096, "PauseAfterBootFailure": False,
             "LowMmioGapSize": 128, "HighMmioGapSize": 512, "ConsoleMode": 0, "LockOnDisconnect": False,
@@ -97,6 +95,7 @@ class SystemSettings(ConfigurationTable[Configuration]):
             "TurnOffOnGuestRestart": False, "AllowFullSCSICommandSet": False, "AllowReducedFcRedundancy": False,
             "DebugPortEnabled": 0, "DebugPort": 0, "DebugChannelId": 0, "Architecture": "x64",
         }
+        values.update(machine.serials)
         return values
 
 
@@ -138,12 +137,6 @@ def guest_state_file(item: Configuration) -> str | None:
     if int(item.machine.version.partition(".")[0]) < 9:
         return None
     return f"{'Snapshots' if item.checkpoint else 'Virtual Machines'}\\{item.id}.vmgs"
-
-
-def serial(machine: Machine, part: str) -> str:
-    """Seven groups of digits, the form of a machine's serial numbers."""
-    digits = str(int(ids.derive(machine.id, part).replace("-", ""), 16))[:26].rjust(26, "0")
-    return "-".join([*(digits[i:i + 4] for i in range(0, 24, 4)), digits[24:]])
 
 
 class ExportSettings(ConfigurationTable[Configuration]):
