@@ -20,10 +20,10 @@ import pytest
 from dissect.hypervisor.disk.vhdx import VHDX
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulator.disks.container import Container
+from simulator.disks.container import Container, create_file
 from simulator.disks.crc32c import crc32c
 from simulator.disks.layout import HEADER_OFFSETS, MIB, NOT_PRESENT, READS_AS_ZERO, REGION_TABLE_OFFSETS, Header, Metadata, VhdxError
-from simulator.disks.vhdx import Vhdx, bit_runs, create_differencing, create_dynamic, create_fixed
+from simulator.disks.vhdx import Vhdx, bit_runs, create_differencing, create_dynamic, create_fixed, make_locator
 
 DISK_ID = UUID("6b2c8c1e-6f1e-4a53-93fd-0d3a7a8d2b11")
 SIZE = 3 * MIB + 512 * 1024  # the last block is a half one
@@ -368,6 +368,16 @@ def test_a_block_of_zeros_hides_the_parent(tmp_path: Path, state: int) -> None:
         assert disk.read(0, MIB) == bytes(MIB) == dissect_bytes(tmp_path / "d_1.avhdx")
         disk.write(1000, b"new")
     assert dissect_bytes(tmp_path / "d_1.avhdx") == (bytes(1000) + b"new").ljust(MIB, b"\0")
+
+
+def test_a_child_larger_than_its_parent_ends_in_zeros(tmp_path: Path) -> None:
+    create_dynamic(tmp_path / "d.vhdx", MIB + 4096)
+    with Vhdx.open(tmp_path / "d.vhdx") as disk:
+        disk.write(MIB, b"p" * 4096)
+        locator = make_locator(tmp_path / "d_1.avhdx", tmp_path / "d.vhdx", r"C:\d.vhdx", disk.data_write_guid)
+    create_file(tmp_path / "d_1.avhdx", Metadata(3 * MIB, MIB, DISK_ID, locator=locator))
+    with Vhdx.open(tmp_path / "d_1.avhdx") as disk:
+        assert disk.read(MIB, 2 * MIB) == (b"p" * 4096).ljust(2 * MIB, b"\0")
 
 
 def test_a_reserved_block_state_is_corrupt(tmp_path: Path) -> None:
