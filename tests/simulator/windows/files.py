@@ -101,6 +101,8 @@ class FileSystem:
         self.shadow_volumes: dict[int, Volume] = {}
         self.on_write: list[Callable[[Volume, int], None]] = []
         """Called with the volume and the number of bytes after each write through this object."""
+        self.before_use: list[Callable[[Volume], None]] = []
+        """Called with a volume (not a shadow copy) before something on it is looked at: content may be made late."""
         self._note = note_change
         self.network.register(self, machine, *([f"{machine}.{domain}"] if domain else []))
 
@@ -160,7 +162,14 @@ class FileSystem:
     def volume_of(self, text: str) -> Volume | None:
         r"""The volume that is mounted exactly at ``text`` (``D:\``, ``C:\Mounts\X\``, ``\\?\Volume{guid}\``)."""
         wanted = text.lower()
-        return next((v for v in self.volumes if wanted in (v.mount_path.lower(), v.device_id)), None)
+        found = next((v for v in self.volumes if wanted in (v.mount_path.lower(), v.device_id)), None)
+        if found is not None:
+            self._announce(found)
+        return found
+
+    def _announce(self, volume: Volume) -> None:
+        for prepare in self.before_use:
+            prepare(volume)
 
     # -- resolving ---------------------------------------------------------------------------------------------
 
@@ -177,6 +186,8 @@ class FileSystem:
         if depth > _LINK_LIMIT:
             raise Win32Error(errors.CANT_RESOLVE, path.text())
         volume, base, remote, share = self._start(path, depth)
+        if volume.shadow_number is None:
+            self._announce(volume)
         if path.raw_device:  # a device is not a folder: a link to it is dead (operations 5.5, F-36)
             raise Win32Error(errors.PATH_NOT_FOUND, path.text())
         real, parts = base.real, base.parts

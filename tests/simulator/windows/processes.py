@@ -1,0 +1,168 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The processes of a host: started by shells (and dying with them), by Win32_Process.Create or by the system."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from simulator.cim.model import Caller
+from simulator.clock import SimClock, Timer
+from simulator.windows import acl, errors, identity
+from simulator.windows.cmdline import run_line
+from simulator.windows.errors import Win32Error
+from simulator.windows.files import FileSystem
+from simulator.windows.identity import Token
+from simulator.windows.programs.base import Context, HostFacts, Memory, NeedInput, NotSimulated, Pipe, Speeds, Steps
+from simulator.windows.programs.table import PROGRAMS
+
+TERMINATED = 1
+CONTROL_C = -1073741510
+
+
+@dataclass
+class SimProcess:
+    """One process (a ``cmd.exe`` with what it runs). ``exit_code`` is None while it runs."""
+
+    pid: int
+    job: str | None
+    command_line: str
+    owner: str
+    started: datetime
+    clock: SimClock
+    context: Context
+    exit_code: int | None = None
+    _steps: Steps | None = None
+    _timer: Timer | None = None
+    _waits_for_input: bool = False
+
+    def run(self, steps: Steps) -> None:
+        """Begin."""
+        self._steps = steps
+        self._step()
+
+    def _step(self) -> None:
+        self._timer = None
+        while self._steps is not None and self.exit_code is None:
+            try:
+                wait = next(self._steps)
+            except StopIteration as end:
+                self.exit_code = int(end.value)
+                return
+            except NotSimulated as gap:
+                self.context.err(f"simulator: {gap}")
+                self.exit_code = 1
+                return
+            if isinstance(wait, NeedInput):
+                self._waits_for_input = True
+                return
+            if wait > 0:
+                self._timer = self.clock.call_later(wait, self._step)
+                return
+
+    def take_output(self) -> tuple[bytes, bytes]:
+        """What was printed since the last call: standard output and error."""
+        out, err = self.context.stdout, self.context.stderr
+        return (out.take() if isinstance(out, Memory) else b""), (err.take() if isinstance(err, Memory) else b"")
+
+    def feed(self, data: bytes, end: bool) -> None:
+        """Input; ``end`` closes it. Input for a process that has ended is dropped."""
+        self.context.stdin.data += data
+        self.context.stdin.closed = self.context.stdin.closed or end
+        if self._waits_for_input:
+            self._waits_for_input = False
+            self._step()
+
+    def terminate(self, exit_code: int = TERMINATED) -> None:
+        """End it now; what it has written so far stays."""
+        if self.exit_code is not None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self.exit_code = exit_code
+        if self._steps is not None:
+            self._steps.close()
+
+
+class ProcessHost:
+    """Starts and ends the processes of one host."""
+
+    def __init__(self, files: FileSystem, clock: SimClock, facts: HostFacts, *, speeds: Speeds | None = None) -> None:
+        self.files = files
+        self.clock = clock
+        self.facts = facts
+        self.speeds = speeds or Speeds()
+        self.processes: dict[int, SimProcess] = {}
+        self._next_pid = 3000
+
+    def start(self, caller: Caller, command_line: str, environment: Mapping[str, str], directory: str | None, *, job: str | None,
+              codepage: int = 65001) -> SimProcess:
+        """Run a line as ``cmd.exe /c`` does, with the rights of the caller.
+
+        ``job`` is the shell it belongs to (None: it survives every shell); ``environment`` is added to the machine's own.
+        Raises Win32Error 267 when ``directory`` is not there.
+        """
+        token = identity.token_for(caller, self.facts.name, self.facts.domain)
+        variables = self.environment(token, environment)
+        context = Context(self.facts, self.files, self.clock, token, variables, self._directory(directory, variables), codepage,
+                          Pipe(), Memory(), Memory(), self.speeds, PROGRAMS, self)
+        self.clock.settle()
+        self._next_pid += 4
+        process = SimProcess(self._next_pid, job, command_line, token.name, self.clock.now(), self.clock, context)
+        self._forget_ended()
+        self.processes[process.pid] = process
+        process.run(run_line(context, command_line))
+        return process
+
+    def _directory(self, directory: str | None, variables: Mapping[str, str]) -> str:
+        if directory:
+            place = self.files.resolve(directory)
+            if not place.is_directory:
+                raise Win32Error(errors.NOT_A_DIRECTORY, directory)
+            return place.path.text()
+        profile = self.files.resolve(variables["USERPROFILE"])
+        if not profile.exists:
+            profile.real.mkdir(parents=True)
+        return variables["USERPROFILE"]
+
+    def environment(self, token: Token, extra: Mapping[str, str]) -> dict[str, str]:
+        """The variables of a process: the machine's, the account's and ``extra``, which wins in any case of its letters."""
+        user = token.name.rpartition("\\")[2]
+        domain = token.name.rpartition("\\")[0]
+        system = token.sid == acl.SYSTEM
+        profile = "C:\\Windows\\System32\\config\\systemprofile" if system else f"C:\\Users\\{user}"
+        temp = "C:\\Windows\\Temp" if system else f"{profile}\\AppData\\Local\\Temp"
+        result = {
+            "ALLUSERSPROFILE": "C:\\ProgramData", "COMPUTERNAME": self.facts.name.upper()[:15], "ComSpec": "C:\\Windows\\system32\\cmd.exe",
+            "NUMBER_OF_PROCESSORS": "8", "OS": "Windows_NT", "Path": "C:\\Windows\\system32;C:\\Windows;C:\\Windows\\System32\\Wbem",
+            "PATHEXT": ".COM;.EXE;.BAT;.CMD;.VBS;.JS;.WS;.MSC", "PROCESSOR_ARCHITECTURE": "AMD64", "ProgramData": "C:\\ProgramData",
+            "ProgramFiles": "C:\\Program Files", "PROMPT": "$P$G", "PUBLIC": "C:\\Users\\Public", "SystemDrive": "C:",
+            "SystemRoot": "C:\\Windows", "TEMP": temp, "TMP": temp, "USERDOMAIN": domain, "USERNAME": user, "USERPROFILE": profile,
+            "windir": "C:\\Windows",
+        }
+        for name, value in extra.items():
+            for known in [known for known in result if known.upper() == name.upper()]:
+                del result[known]
+            result[name] = value
+        return result
+
+    def _forget_ended(self) -> None:
+        for pid in [pid for pid, process in self.processes.items() if process.exit_code is not None]:
+            del self.processes[pid]
+
+    def running(self) -> list[SimProcess]:
+        """The processes that have not ended."""
+        return [process for process in self.processes.values() if process.exit_code is None]
+
+    def kill_job(self, job: str) -> None:
+        """A shell is gone, and with it all that was started in it."""
+        for process in self.running():
+            if process.job == job:
+                process.terminate()
+
+    def restart_host(self) -> None:
+        """Nothing survives a restart."""
+        for process in self.running():
+            process.terminate()
