@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from simulator.hyperv.model import (
     Machine,
     VhdFile,
 )
-from simulator.windows.errors import Win32Error
+from simulator.windows.errors import PATH_NOT_FOUND, Win32Error
 from simulator.windows.files import Location
 from simulator.windows.volumes import Volume
 
@@ -74,6 +75,8 @@ class DiskStore:
         self._held: dict[str, list[Callable[[], None]]] = {}
         self._system_made: set[str] = set()
         self._done: set[int] = set()
+        self._busy = False
+        role.host.files.before_use.append(self.before_use)
 
     # -- making ----------------------------------------------------------------------------------------------------
 
@@ -83,20 +86,31 @@ class DiskStore:
             return None
         if file.parent is not None:
             self.materialise(file.parent)
-        if file.made:
-            return self._role.host.files.resolve(file.path).real
-        place = self.place(file.path)
-        file.made = True
-        if not place.exists:
-            self._write(file, place.real)
-            self._role.host.files.count_as_old(file.path)
+        with self.working():
+            if file.made:
+                return self._role.host.files.resolve(file.path).real
+            place = self.place(file.path)
+            file.made = True
+            if not place.exists:
+                self._write(file, place.real)
+                self._finish(file.path)
         return place.real
+
+    def _finish(self, path: str) -> None:
+        """The file was there before the start: its time and the free space say so."""
+        files = self._role.host.files
+        files.stamp(files.resolve(path), self._role.started)
+        files.count_as_old(path)
 
     def place(self, path: str) -> Location:
         """Where a path leads, its folders made. Win32Error: the volume or server does not exist."""
         files = self._role.host.files
-        parents = list(PureWindowsPath(path).parents)[::-1]
-        for parent in parents:
+        try:
+            return files.resolve(path)
+        except Win32Error as error:
+            if error.code != PATH_NOT_FOUND:
+                raise
+        for parent in list(PureWindowsPath(path).parents)[::-1]:
             here = files.resolve(str(parent))
             if not here.exists:
                 here.real.mkdir()
@@ -137,26 +151,50 @@ class DiskStore:
         if path.lower() in self._system_made:
             return
         self._system_made.add(path.lower())
-        place = self.place(path)
-        if not place.exists:
-            with place.real.open("wb") as out:
-                out.write(path.encode("utf-16-le")[:size])
-                out.truncate(size)
-            self._role.host.files.count_as_old(path)
+        with self.working():
+            place = self.place(path)
+            if not place.exists:
+                with place.real.open("wb") as out:
+                    out.write(path.encode("utf-16-le")[:size])
+                    out.truncate(size)
+                self._finish(path)
 
     def materialise_all(self) -> None:
         """All files of all machines of the host. Win32Error: one of them is on a volume that does not exist."""
         for machine in (*self._role.machines.values(), *self._role.planned.values()):
             self.materialise_machine(machine)
 
+    def before_use(self, volume: Volume) -> None:
+        """Somebody looks at a volume: what the machines of this host (and its cluster) have there must exist."""
+        if self._busy or id(volume.backing) in self._done:
+            return
+        self.materialise_volume(volume)
+        cluster = self._role.cluster
+        for other in cluster.roles.values() if cluster is not None and volume.filesystem == "CSVFS" else ():
+            other.disks.materialise_volume(volume)
+
+    def new_machine(self) -> None:
+        """A machine was added: volumes that were complete may not be any more."""
+        self._done.clear()
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Our own look-ups do not call for more files."""
+        before, self._busy = self._busy, True
+        try:
+            yield
+        finally:
+            self._busy = before
+
     def materialise_volume(self, volume: Volume) -> None:
-        """All files of the machines that have something on a volume (or on a volume nobody knows: that is skipped)."""
+        """All files of the machines that have something on a volume."""
         if id(volume.backing) in self._done:
             return
         self._done.add(id(volume.backing))
-        for machine in (*self._role.machines.values(), *self._role.planned.values()):
-            if self._touches(machine, volume):
-                self._try_machine(machine)
+        with self.working():
+            for machine in (*self._role.machines.values(), *self._role.planned.values()):
+                if self._touches(machine, volume):
+                    self._try_machine(machine)
 
     def _try_machine(self, machine: Machine) -> None:
         try:
@@ -191,8 +229,12 @@ class DiskStore:
             release()
         if not machine.live:
             return
+        with self.working():
+            self._held[machine.id] = self._open_leaves(machine)
+
+    def _open_leaves(self, machine: Machine) -> list[Callable[[], None]]:
         leaves = [disk.leaf for disk in machine.disks if disk.leaf is not None and disk.leaf.made]
-        self._held[machine.id] = [self._role.host.files.hold_live_disk(leaf.path, f"vmwp {machine.id}") for leaf in leaves]
+        return [self._role.host.files.hold_live_disk(leaf.path, f"vmwp {machine.id}") for leaf in leaves]
 
     def chain_files(self, machine: Machine) -> Iterable[Path]:
         """The real files of the running state, leaf first disk by disk; made when needed."""
@@ -205,6 +247,10 @@ class DiskStore:
 
     def facts(self, path: str) -> DiskFacts | None:
         """What the image service reads from a file; None: there is no such file. Win32Error, VhdxError, ValueError."""
+        with self.working():
+            return self._facts(path)
+
+    def _facts(self, path: str) -> DiskFacts | None:
         file = self._role.file(path)
         if file is None:
             place = self._role.host.files.resolve(path)
@@ -259,8 +305,9 @@ class DiskStore:
         """The DataWriteGuid of an existing VHDX, which its children name as the parent's; None for other formats."""
         if not path.lower().endswith((".vhdx", ".avhdx")):
             return None
-        file = self._role.file(path)
-        real = self.materialise(file) if file is not None else self._role.host.files.resolve(path).real
+        with self.working():
+            file = self._role.file(path)
+            real = self.materialise(file) if file is not None else self._role.host.files.resolve(path).real
         if real is None:
             return None
         with vhdx.Vhdx.open(real, self.find_parent, writable=False) as disk:

@@ -77,6 +77,7 @@ class HyperV:
             raise ValueError(f"machine {machine_id} exists on {self.name}")
         machine = Machine(self, spec, machine_id)
         (self.planned if spec.planned else self.machines)[machine_id] = machine
+        self.disks.new_machine()
         if spec.busy:
             self._start_busy(machine)
         if self.cluster is not None and spec.clustered:
