@@ -14,6 +14,7 @@ from typing import Any
 
 import spnego
 import spnego.tls
+from spnego import ContextProxy
 from spnego.channel_bindings import GssChannelBindings
 from spnego.exceptions import SpnegoError
 
@@ -23,8 +24,16 @@ from simulator.net.contract import Directory
 
 _CHANNEL_BOUND = 2048
 """GSS_C_CHANNEL_BOUND_FLAG of MIT Kerberos 1.19 and later: the initiator sent bindings and they fit."""
-_TOKEN_ERRORS = (SpnegoError, ValueError, struct.error, IndexError, KeyError, TypeError, AttributeError, NotImplementedError)
-"""What pyspnego raises for tokens that are wrong or no tokens at all; its parsers do not turn all of these into its own error."""
+_PARSER_ERRORS = (struct.error, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, StopIteration)
+"""What pyspnego's parsers raise for bytes that are no token, beside its own error and ValueError."""
+
+
+def _step(context: ContextProxy, token: bytes, bindings: GssChannelBindings | None = None) -> bytes | None:
+    """One step of pyspnego's acceptor. Raises SpnegoError, or ValueError for what is no token at all."""
+    try:
+        return context.step(token, channel_bindings=bindings)
+    except _PARSER_ERRORS as error:
+        raise ValueError(f"not a token: {error!r}") from error
 
 
 class LogonRefused(Exception):
@@ -93,7 +102,7 @@ class NegotiateContext:
         return self._inner.client_principal
 
     def step(self, in_token: bytes | None = None) -> bytes | None:
-        """Take one token and return the next; raises one of pyspnego's errors or ValueError."""
+        """Take one token and return the next. Raises SpnegoError or ValueError."""
         token = in_token or b""
         bindings, line = self._rule.active, ""
         logon = ntlm.find_logon(token)
@@ -104,7 +113,7 @@ class NegotiateContext:
             bindings = bindings if logon.has_bindings else None
             self._match = ntlm.match_account(logon, self._directory.ntlm_credentials(), self._host_name)
             line = ntlm.credential_line(logon, self._match)
-        result = ntlm.credential_file().while_holding(line, lambda: self._inner.step(token, channel_bindings=bindings))
+        result = ntlm.credential_file().while_holding(line, lambda: _step(self._inner, token, bindings))
         if self.complete and self.negotiated_protocol == "kerberos" and self._rule.required and not self._bound():
             raise ValueError("channel bindings are required")
         return result
@@ -162,8 +171,8 @@ class CredSspContext:
         return self._inner.complete
 
     def step(self, in_token: bytes | None = None) -> bytes | None:
-        """Take one token and return the next; raises one of pyspnego's errors or ValueError."""
-        return self._inner.step(in_token)
+        """Take one token and return the next. Raises SpnegoError or ValueError."""
+        return _step(self._inner, in_token or b"")
 
     def failed(self) -> bool:
         """The acceptor has sent an error token and will not go on."""
@@ -228,7 +237,7 @@ class Handshake:
         """Take the client's token; the host's next one, and who logged on once complete. Raises :class:`LogonRefused`."""
         try:
             answer = self._context.step(token)
-        except _TOKEN_ERRORS as error:
+        except (SpnegoError, ValueError) as error:
             raise LogonRefused(str(error)) from error
         if isinstance(self._context, CredSspContext) and self._context.failed():
             raise LogonRefused("the inner log-on failed", answer)

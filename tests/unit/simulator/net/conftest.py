@@ -112,9 +112,18 @@ def loop() -> Iterator[Loop]:
     result.close()
 
 
+@pytest.fixture(scope="session")
+def no_kerberos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Kerberos configuration that knows no realm and asks no name server for one."""
+    path = tmp_path_factory.mktemp("kerberos") / "krb5.conf"
+    path.write_text("[libdefaults]\n dns_lookup_kdc = false\n dns_lookup_realm = false\n default_realm = NONE.INVALID\n")
+    return path
+
+
 @pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clients under test must not pick up a proxy or a bundle of authorities of the machine."""
+def _no_environment(monkeypatch: pytest.MonkeyPatch, no_kerberos: Path) -> None:
+    """The clients under test must not pick up a proxy, a bundle of authorities or a realm of the machine."""
+    monkeypatch.setenv("KRB5_CONFIG", str(no_kerberos))
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
 

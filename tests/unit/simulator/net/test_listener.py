@@ -238,7 +238,8 @@ def test_a_new_log_on_on_the_same_socket_replaces_the_old_one(start_host, connec
 
 @pytest.mark.parametrize("header", [
     "Negotiate", "Negotiate !!!", "Negotiate AAAA", "Negotiate TlRMTVNTUAADAAAA", "Negotiate YIIB", "Kerberos YIIB",
-    "CredSSP", "CredSSP R0VUIC8gSFRUUC8xLjENCg==", "Basic", "Basic !!!", "Basic YWJj", "Digest x", "NTLM TlRMTVNTUAABAAAAB4IIogAAAAAAAAAAAAAAAAAAAAAGAbEdAAAADw==", "",
+    "CredSSP", "CredSSP R0VUIC8gSFRUUC8xLjENCg==",
+    "Basic", "Basic !!!", "Basic YWJj", "Digest x", "NTLM TlRMTVNTUAABAAAAB4IIogAAAAAAAAAAAAAAAAAAAAAGAbEdAAAADw==", "",
     "http://schemas.dmtf.org/wbem/wsman/1/wsman/secprofile/https/mutual",
 ])
 def test_an_authorization_that_makes_no_sense_is_a_401(start_host, connect, header):
