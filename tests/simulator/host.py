@@ -13,7 +13,9 @@ from simulator.cim.repository import Repository
 from simulator.cim.schema import Schema
 from simulator.clock import SimClock
 from simulator.directory import AccountDirectory
+from simulator.hyperv.cluster import Cluster
 from simulator.hyperv.ids import V2
+from simulator.hyperv.registration import register as register_hyperv
 from simulator.hyperv.role import HyperV
 from simulator.net.contract import ListenerSettings, TlsFiles
 from simulator.net.server import WinrmListener
@@ -25,6 +27,8 @@ from simulator.windows.files import FileSystem, Network
 from simulator.windows.processes import ProcessHost
 from simulator.windows.programs.base import HostFacts
 from simulator.windows.shadows import ShadowService
+from simulator.windows.spec import VolumeSpec
+from simulator.windows.volumes import Backing
 
 CHANGES_KEPT = 1000
 
@@ -35,6 +39,16 @@ class Surroundings:
 
     schema: Schema = field(default_factory=Schema.load)
     network: Network = field(default_factory=Network)
+    clusters: dict[str, Cluster] = field(default_factory=dict)
+    """By name in lower case."""
+    shared_volumes: dict[tuple[str, str], Backing] = field(default_factory=dict)
+    """The CSVs of clusters by cluster and mount path, both in lower case."""
+
+    def cluster_of(self, spec: HostSpec) -> Cluster | None:
+        """The cluster that a host is a node of; made when its first node is."""
+        if spec.cluster is None:
+            return None
+        return self.clusters.setdefault(spec.cluster.name.lower(), Cluster(spec.cluster, spec.domain))
 
 
 class SimHost:
@@ -61,25 +75,35 @@ class SimHost:
                                 network=surroundings.network)
         self.processes = ProcessHost(self.files, clock, self.facts)
         self.shadows = ShadowService(self.files, clock, root / "shadows", self.note_change)
-        self.hyperv = HyperV(self, spec.hyperv)
+        self.hyperv = HyperV(self, spec.hyperv, surroundings.cluster_of(spec))
         self.service = WsmanService(self, self.processes)
 
     @classmethod
     def create(cls, spec: HostSpec, root: Path, clock: SimClock, surroundings: Surroundings | None = None) -> SimHost:
         """A host with the volumes, shares and machines of its spec; ``root`` is a folder of its own."""
         root.mkdir(parents=True, exist_ok=True)
-        host = cls(spec, root, clock, surroundings or Surroundings())
+        around = surroundings or Surroundings()
+        host = cls(spec, root, clock, around)
         for volume in spec.volumes:
-            host.files.add_volume(volume)
+            host.add_volume(volume, around)
         for share in spec.shares:
             host.files.add_share(share)
         for machine in spec.vms:
             host.hyperv.add_vm(machine)
-        host.hyperv.register()
+        register_hyperv(host.hyperv)
         host.guard_namespaces()
         host.changes = 0
         host.recent_changes.clear()
         return host
+
+    def add_volume(self, spec: VolumeSpec, surroundings: Surroundings) -> None:
+        """Mount a volume; a CSV has one content for all nodes of its cluster."""
+        if spec.filesystem != "CSVFS" or self.spec.cluster is None:
+            self.files.add_volume(spec)
+            return
+        key = self.spec.cluster.name.lower(), spec.mount_path.lower()
+        volume = self.files.add_volume(spec, surroundings.shared_volumes.get(key))
+        surroundings.shared_volumes.setdefault(key, volume.backing)
 
     def note_change(self, what: str) -> None:
         """Something changed the state of the host; the request that does it counts as writing."""

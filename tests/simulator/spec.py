@@ -4,11 +4,12 @@
 """What a simulated host is made from: plain data, written in a test or read from a YAML file."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from simulator.cim.model import Account
-from simulator.hyperv.spec import ClusterSpec, HyperVSettings, VmSpec
+from simulator.hyperv.spec import HyperVSettings, VmSpec
 from simulator.windows.spec import ShareSpec, VolumeSpec
 
 OS_VERSIONS = ("2012R2", "2016", "2019", "2022", "2025")
@@ -70,6 +71,16 @@ class Quirks:
 
 
 @dataclass(frozen=True)
+class ClusterSpec:
+    """A failover cluster: every simulated node has the same value. ``owners`` maps names of machines to nodes that own them."""
+
+    name: str
+    nodes: tuple[str, ...]
+    """Short host names, of nodes that need not be simulated."""
+    owners: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class HostSpec:
     """One Hyper-V host."""
 
@@ -82,7 +93,6 @@ class HostSpec:
     vms: tuple[VmSpec, ...] = ()
     shares: tuple[ShareSpec, ...] = ()
     cluster: ClusterSpec | None = None
-    """The same value on each node of one cluster."""
     hyperv: HyperVSettings = field(default_factory=HyperVSettings)
     locale: str = "en-US"
     listener: ListenerSpec = ListenerSpec()
