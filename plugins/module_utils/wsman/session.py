@@ -12,7 +12,7 @@ from typing import Literal
 from xml.etree.ElementTree import Element
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Clock, Deadline
-from ansible_collections.agentless.hyperv.plugins.module_utils.errors import OutcomeUnknown
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, OutcomeUnknown
 from ansible_collections.agentless.hyperv.plugins.module_utils.wsman import envelope, faults, xml
 from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.endpoint import Lane
 from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.xml import Markup, ProtocolError, element, text
@@ -70,6 +70,7 @@ class WsmanSession:
         self.locale = locale
         self.operation_timeout = min(operation_timeout, envelope.MAX_OPERATION_TIMEOUT)
         self._max_envelope = max_envelope
+        self._received = 0
         self._to = to
 
     def close(self) -> None:
@@ -124,6 +125,7 @@ class WsmanSession:
                max_elements: int = MAX_ELEMENTS) -> Iterator[Element]:
         """Items as they arrive; the enumeration is released when the consumer stops early. May raise EnumerationExpired."""
         context: str | None = None
+        limit = self._received + MAX_ENUMERATION_BYTES
         try:
             body = self.request(f"{_ENUMERATION}/Enumerate", resource_uri, _enumerate_body(filter_, mode, max_elements), repeatable=True)
             page = _page(body, "EnumerateResponse")
@@ -137,6 +139,8 @@ class WsmanSession:
                     return
                 if empty > MAX_EMPTY_PULLS:
                     raise ProtocolError("An enumeration never ends and brings nothing.")
+                if self._received > limit:
+                    raise ProtocolError("An enumeration brings more than any host has.", error_code="answer_too_large")
                 pull = element("n:Pull", element("n:EnumerationContext", text(page.context or "")),
                                element("n:MaxElements", text(str(max_elements))))
                 context = None  # a pull uses its context up, whatever becomes of it
@@ -149,8 +153,8 @@ class WsmanSession:
         body = element("n:Release", element("n:EnumerationContext", text(context)))
         try:
             self.request(f"{_ENUMERATION}/Release", resource_uri, body, repeatable=True)
-        except faults.WsmanFault:
-            return  # already gone: nothing to release (wire 2.1)
+        except HypervError:
+            return  # already gone (wire 2.1), or it will be soon: the host drops it by itself (wire 2.7)
 
     def request(self, action: str, resource_uri: str, body: Markup, *, selectors: Mapping[str, str] | None = None,
                 options: Mapping[str, str] | None = None, repeatable: bool,
@@ -180,6 +184,7 @@ class WsmanSession:
         if before_send is not None:
             before_send()
         answer = self.lane.send(message, Deadline(self.clock, seconds + ANSWER_MARGIN), repeatable=repeatable)
+        self._received += len(answer)
         try:
             return _body_of(answer, message_id)
         except ProtocolError as error:
