@@ -12,6 +12,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.cim.cimxml import
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.types import Instance
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.identity import NAMESPACE, as_guid, owner_of
+from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.xml import ProtocolError
 
 _STATUS: Mapping[int, str] = {2: "ok", 3: "degraded", 7: "incompatible", 12: "no_contact", 13: "lost", 15: "paused"}
 _ANSWERING = (2, 3)
@@ -103,7 +104,7 @@ def guests(components: Iterable[Instance]) -> dict[str, Guest]:
             try:
                 item = parse_instance(text, NAMESPACE)
                 name, data = item.text("Name"), item.text("Data")
-            except ValueError:
+            except (ValueError, ProtocolError):
                 continue
             if name is not None and name in _KVP_WANTED and data:
                 values[_KVP_WANTED[name]] = data[:256]

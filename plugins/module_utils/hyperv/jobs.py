@@ -13,6 +13,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.types import Instance, Reference
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Clock, Deadline
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, NotFound, OutcomeUnknown
+from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.xml import ProtocolError
 
 STARTED = 4096
 _STATES = {2: "new", 3: "starting", 4: "running", 5: "suspended", 6: "shutting_down", 7: "completed", 8: "terminated",
@@ -99,7 +100,7 @@ def error_texts(reader: CimReader, reference: Reference) -> tuple[str, ...]:
     for text in answer.out.texts("Errors"):
         try:
             message = parse_instance(text, reference.namespace).text("Message")
-        except ValueError:
+        except (ValueError, ProtocolError):
             message = text
         if message:
             messages.append(message)

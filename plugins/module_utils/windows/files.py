@@ -33,12 +33,13 @@ _LONGEST_NAMES = 5000
 MAKE_FOLDER = Command('mkdir "%AGH_PATH%"')
 MAKE_LINK = Command('mklink /D "%AGH_LINK%" "%AGH_TARGET%"')
 LIST_LINKS = Command('dir /B /AL "%AGH_PATH%"', reads_only=True)
-REMOVE_LINK = Command('rmdir "%AGH_LINK%"')
+# rmdir tells a failure only to ||, and del calls a file that it could not remove no failure at all
+REMOVE_LINK = Command('rmdir "%AGH_LINK%" || exit 3')
 FIND_MANIFESTS = Command(_SYSTEM32 + 'findstr.exe /S /N "^" "%AGH_MANIFESTS%"', reads_only=True)
 WRITE_TEXT = Command(_SYSTEM32 + 'findstr.exe "^" > "%AGH_PATH%"')
 READ_TEXT = Command('type "%AGH_PATH%"', reads_only=True)
 RENAME = Command('move /Y "%AGH_PATH%" "%AGH_FINAL%"')
-REMOVE_FILE = Command('del /F /Q "%AGH_PATH%"')
+REMOVE_FILE = Command('del /F /Q "%AGH_PATH%" & if exist "%AGH_PATH%" exit 3')
 
 
 @dataclass(frozen=True)
