@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.consistency import reaches
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import Manifest
 
-_AGE = re.compile(r"(\d{1,9})\s*([smhdw])\Z")
+_AGE = re.compile(r"([0-9]{1,9})\s*([smhdw])\Z")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _FUTURE_TOLERANCE = timedelta(minutes=5)
 

@@ -26,7 +26,7 @@ LEVELS = ("inconsistent", "crash", "filesystem", "application", "image")
 
 _GUID = re.compile(r"[0-9A-F]{8}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{12}\Z")
 _SHADOW = re.compile(r"\{[0-9A-Fa-f-]{36}\}\Z")
-_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z\Z")
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z\Z", re.ASCII)
 _LARGEST_SIZE = 1 << 63
 
 

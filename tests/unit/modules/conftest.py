@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs a module's ``run(call)`` against simulated hosts: real lane, real sockets, no ansible."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -78,8 +79,15 @@ class Runner:
         try:
             session = WsmanSession(lane, clock)
             host = Host("hv", CimReader(session, clock), lambda: CimWriter(session, clock))
-            call = Call(validated.validated_parameters, host, clock, check, self.told.progress.append, self.told.warnings.append,
-                        lambda name: pytest.fail(f"no peer {name} in this test"))
+            call = Call(
+                validated.validated_parameters,
+                host,
+                clock,
+                check,
+                self.told.progress.append,
+                self.told.warnings.append,
+                lambda name: pytest.fail(f"no peer {name} in this test"),
+            )
             result: dict[str, Any] = module.run(call)
             return result
         finally:
