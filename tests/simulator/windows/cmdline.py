@@ -180,15 +180,15 @@ class Shell:
                 status, level = FILE_BUILTINS[name](streams, tail)
                 self.errorlevel = self.errorlevel if level is None else level
                 return status
-            program = self._program(text, streams)
+            found = self.program(text, streams)
         except Win32Error as refused:  # nothing a built-in could not say about one of its arguments
             streams.err(streams.error_text(refused.code))
             self.errorlevel = 1
             return 1
-        if program is None:
+        if found is None:
             self.errorlevel = NOT_RECOGNIZED
             return NOT_RECOGNIZED
-        self.errorlevel = yield from self._start(*program, streams)
+        self.errorlevel = yield from self._start(found[1], found[2], streams)
         return self.errorlevel
 
     def _start(self, program: Program, tail: str, streams: Context) -> Steps:
@@ -199,7 +199,8 @@ class Shell:
             streams.err(streams.error_text(refused.code))
             return 1
 
-    def _program(self, text: str, streams: Context) -> tuple[Program, str] | None:
+    def program(self, text: str, streams: Context) -> tuple[str, Program, str] | None:
+        """The program a text begins with: its name, itself and its arguments; None, with a message, when there is none."""
         if text.startswith('"'):
             end = text.find('"', 1)
             word, tail = (text[1:end], text[end + 1:]) if end > 0 else (text[1:], "")
@@ -214,12 +215,12 @@ class Shell:
         if folder:
             place = streams.locate(folder)
             if place.exists and place.path.text().lower() == SYSTEM_FOLDER and stem in streams.programs:
-                return streams.programs[stem], tail
+                return stem, streams.programs[stem], tail
             if not place.exists:
                 streams.err(streams.error_text(errors.PATH_NOT_FOUND))
                 return None
         elif stem in streams.programs:
-            return streams.programs[stem], tail
+            return stem, streams.programs[stem], tail
         streams.err(streams.say("unknown_command", word))
         return None
 

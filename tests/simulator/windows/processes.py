@@ -11,11 +11,11 @@ from datetime import datetime
 from simulator.cim.model import Caller
 from simulator.clock import SimClock, Timer
 from simulator.windows import acl, errors, identity
-from simulator.windows.cmdline import run_line
+from simulator.windows.cmdline import Shell, run_line
 from simulator.windows.errors import Win32Error
 from simulator.windows.files import FileSystem
 from simulator.windows.identity import Token
-from simulator.windows.programs.base import Context, HostFacts, Memory, NeedInput, NotSimulated, Pipe, Speeds, Steps
+from simulator.windows.programs.base import Context, HostFacts, Memory, NeedInput, NotSimulated, Nowhere, Pipe, Speeds, Steps
 from simulator.windows.programs.table import PROGRAMS
 
 TERMINATED = 1
@@ -33,6 +33,7 @@ class SimProcess:
     started: datetime
     clock: SimClock
     context: Context
+    image: str = "cmd.exe"
     exit_code: int | None = None
     _steps: Steps | None = None
     _timer: Timer | None = None
@@ -95,6 +96,7 @@ class ProcessHost:
         self.facts = facts
         self.speeds = speeds or Speeds()
         self.processes: dict[int, SimProcess] = {}
+        self.started = clock.now()
         self._next_pid = 3000
 
     def start(self, caller: Caller, command_line: str, environment: Mapping[str, str], directory: str | None, *, job: str | None,
@@ -104,19 +106,39 @@ class ProcessHost:
         ``job`` is the shell it belongs to (None: it survives every shell); ``environment`` is added to the machine's own.
         Raises Win32Error 267 when ``directory`` is not there.
         """
+        context = self._context(caller, environment, directory, codepage)
+        return self._launch(context, "cmd.exe", command_line, run_line(context, command_line), job)
+
+    def create(self, caller: Caller, command_line: str, environment: Mapping[str, str], directory: str | None) -> SimProcess:
+        """Run a program outside any shell, as Win32_Process.Create does: no cmd, no input, and nobody sees its output.
+
+        Raises Win32Error 2 when the line does not begin with a program.
+        """
+        context = self._context(caller, environment, directory or "C:\\Windows\\System32", 437)
+        context.stdin.closed = True
+        context.stdout = context.stderr = Nowhere()
+        found = Shell(context).program(command_line.strip(), context)
+        if found is None:
+            raise Win32Error(errors.FILE_NOT_FOUND, command_line)
+        name, program, tail = found
+        return self._launch(context, name + ".exe", command_line, program(context, tail), None)
+
+    def _context(self, caller: Caller, environment: Mapping[str, str], directory: str | None, codepage: int) -> Context:
         token = identity.token_for(caller, self.facts.name, self.facts.domain)
         variables = self.environment(token, environment)
-        context = Context(self.facts, self.files, self.clock, token, variables, self._directory(directory, variables), codepage,
-                          Pipe(), Memory(), Memory(), self.speeds, PROGRAMS, self)
+        return Context(self.facts, self.files, self.clock, token, variables, self._directory(directory, variables, token), codepage,
+                       Pipe(), Memory(), Memory(), self.speeds, PROGRAMS)
+
+    def _launch(self, context: Context, image: str, line: str, steps: Steps, job: str | None) -> SimProcess:
         self.clock.settle()
         self._next_pid += 4
-        process = SimProcess(self._next_pid, job, command_line, token.name, self.clock.now(), self.clock, context)
+        process = SimProcess(self._next_pid, job, line, context.token.name, self.clock.now(), self.clock, context, image)
         self._forget_ended()
         self.processes[process.pid] = process
-        process.run(run_line(context, command_line))
+        process.run(steps)
         return process
 
-    def _directory(self, directory: str | None, variables: Mapping[str, str]) -> str:
+    def _directory(self, directory: str | None, variables: Mapping[str, str], token: Token) -> str:
         if directory:
             place = self.files.resolve(directory)
             if not place.is_directory:
@@ -124,7 +146,8 @@ class ProcessHost:
             return place.path.text()
         profile = self.files.resolve(variables["USERPROFILE"])
         if not profile.exists:
-            profile.real.mkdir(parents=True)
+            self.files.make_private_folder(variables["USERPROFILE"], token)
+            self.files.make_private_folder(f"{variables['USERPROFILE']}\\AppData\\Local\\Temp", token)
         return variables["USERPROFILE"]
 
     def environment(self, token: Token, extra: Mapping[str, str]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from simulator.windows.volumes import Volume
 
 SYSTEM_PROVIDER = "{b5946137-7b9f-4925-af80-51abd60b20d5}"
 CSV_PROVIDER = "{400a2ff4-5eb1-44b0-8a05-1fcac0bcf9ff}"
+CSV_HELPER = "{26d02976-b909-43ad-af7e-62a4f625e372}"
 FILE_SHARE_PROVIDER = "{89300202-3cec-4981-9171-19f59559e0f2}"
 
 PERSISTENT, NO_AUTO_RELEASE, CLIENT_ACCESSIBLE, NO_WRITERS = 0x1, 0x8, 0x4, 0x10
@@ -157,8 +158,7 @@ class ShadowService:
         answer = self.answers.pop(0) if self.answers else None
         if answer is not None:
             return answer
-        supported = volume.filesystem in ("NTFS", "CSVFS") or (volume.filesystem == "ReFS" and self.settings.refs_supported)
-        if not supported or volume.spec.removable or not volume.owned:
+        if not self.supports(volume):
             return VOLUME_NOT_SUPPORTED
         if self.busy:
             return BUSY
@@ -169,6 +169,11 @@ class ShadowService:
                 attributes & CLIENT_ACCESSIBLE and accessible >= self.settings.max_client_accessible):
             return MAXIMUM_REACHED
         return OK if self._has_room(volume) else NO_STORAGE
+
+    def supports(self, volume: Volume) -> bool:
+        """Whether a persistent copy of a volume can be made here: NTFS, a CSV that this node owns, ReFS where the host does it."""
+        known = volume.filesystem in ("NTFS", "CSVFS") or (volume.filesystem == "ReFS" and self.settings.refs_supported)
+        return known and volume.owned and not volume.spec.removable
 
     def _has_room(self, volume: Volume) -> bool:
         area = self.area_of(volume)

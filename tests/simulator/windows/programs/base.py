@@ -145,8 +145,6 @@ class Context:
     stderr: Sink
     speeds: Speeds = field(default_factory=Speeds)
     programs: Mapping[str, Program] = field(default_factory=dict)
-    host: object = None
-    """The ProcessHost, for programs that start others."""
 
     @property
     def encoding(self) -> str:
