@@ -18,6 +18,7 @@ from typing import Any, cast
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.common.arg_spec import ModuleArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
+from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.action import ActionBase
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader, CimWriter
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Clock, SystemClock
@@ -46,8 +47,7 @@ class HypervAction(ActionBase):
         variables = dict(task_vars or {})
         self._refuse_what_cannot_work()
         result: dict[str, Any] = super().run(tmp, variables)
-        name = str(self._task.action).rpartition(".")[2]
-        module = importlib.import_module(f"{MODULES}.{name}")
+        module = self.module()
         arguments = _validate(module, self._task.args)
         runner = _Runner(self, variables, arguments.secrets)
         outcome = runner.run(module.run, arguments.values)
@@ -56,6 +56,10 @@ class HypervAction(ActionBase):
         result.update(outcome)
         result["invocation"] = {"module_args": arguments.values}
         return cast("dict[str, Any]", remove_values(result, runner.secrets))
+
+    def module(self) -> Any:
+        """The module of the task's name: ``ARGUMENT_SPEC``, ``RULES`` and ``run(call)``."""
+        return importlib.import_module(f"{MODULES}.{str(self._task.action).rpartition('.')[2]}")
 
     def _refuse_what_cannot_work(self) -> None:
         action = self._task.action
@@ -82,8 +86,10 @@ def _validate(module: Any, given: Mapping[str, Any]) -> _Arguments:
     validator = ModuleArgumentSpecValidator(module.ARGUMENT_SPEC, **getattr(module, "RULES", {}))
     checked = validator.validate(dict(given))
     secrets = {str(value) for value in checked._no_log_values}  # the validator has no public name for them
-    if checked.error_messages:
-        raise AnsibleActionFail(str(remove_values("; ".join(checked.error_messages), secrets)))
+    problems = list(checked.errors.errors)
+    if problems:
+        messages = [f"Unsupported parameters: {error.msg}" if isinstance(error, UnsupportedError) else error.msg for error in problems]
+        raise AnsibleActionFail(str(remove_values("; ".join(messages), secrets)))
     warnings = [f"{item['option']} has the alias {item['alias']}, and both are set" for item in checked._warnings]
     return _Arguments(checked.validated_parameters, secrets, warnings)
 

@@ -51,7 +51,7 @@ def _kinit(ticket: Ticket, password: str, environment: dict[str, str]) -> None:
     try:
         # a session of its own, so that the prompt is answered from the pipe and not asked on the terminal
         done = subprocess.run(  # noqa: S603  # no shell; the command is the operator's own setting
-            command, input=password + "\n", capture_output=True, text=True, env=environment, check=False,
+            command, input=password + "\n", capture_output=True, encoding="utf-8", errors="replace", env=environment, check=False,
             start_new_session=True, timeout=KINIT_SECONDS)
     except FileNotFoundError as error:
         raise ConnectionFailed(

@@ -1,0 +1,208 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the driver takes from a task and what it gives back: connections, credentials, keywords, refusals, secrets."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from conftest import LOCAL_ADMIN, NOBODY, OPERATOR, PASSWORD, host, psrp, vm, winrm
+from controller import Controller
+from simulator.cim.model import Account
+from simulator.fleet import Fleet
+from simulator.soap.rules import broken
+from simulator.spec import ListenerSpec
+
+INFO: dict[str, Any] = {"name": "facts", "agentless.hyperv.hyperv_vm_info": {"gather": []}}
+StartFleet = Callable[..., Fleet]
+
+
+def names(result: Any) -> list[str]:
+    return sorted(machine["name"] for machine in result["vms"])
+
+
+@pytest.fixture()
+def fleet(start_fleet: StartFleet) -> Fleet:
+    return start_fleet(host("HV01", vm("web01"), vm("sql01")))
+
+
+@pytest.mark.parametrize("inventory", [winrm, psrp], ids=["winrm", "psrp"])
+def test_ntlm_with_sealed_messages(fleet: Fleet, controller: Controller, inventory: Callable[..., Any]) -> None:
+    run = controller.play([INFO], controller.inventory(inventory(fleet)))
+    assert run.code == 0, run.output
+    assert names(run.one("facts")) == ["sql01", "web01"]
+    assert run.one("facts")["changed"] is False
+
+
+def test_basic_and_certificate_over_https_with_a_trusted_authority(start_fleet: StartFleet, controller: Controller, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    server = authority.issue_cert("127.0.0.1", "localhost")
+    client = authority.issue_cert("administrator@localhost", common_name="administrator@localhost")
+    ca, cert, key = tmp_path / "ca.pem", tmp_path / "server.pem", tmp_path / "server.key"
+    authority.cert_pem.write_to_path(ca)
+    cert.write_bytes(b"".join(blob.bytes() for blob in server.cert_chain_pems))
+    server.private_key_pem.write_to_path(key)
+    client_cert, client_key = tmp_path / "client.pem", tmp_path / "client.key"
+    client_cert.write_bytes(b"".join(blob.bytes() for blob in client.cert_chain_pems))
+    client.private_key_pem.write_to_path(client_key)
+    account = Account("Administrator", PASSWORD, groups=frozenset({"Administrators"}), builtin_administrator=True,
+                      certificate_subject="administrator@localhost")
+    fleet = start_fleet(host("HV01", vm("web01"), accounts=(account,), listener=ListenerSpec(
+        schemes=("Negotiate", "Basic", "Certificate"), tls_certificate=str(cert), tls_key=str(key), tls_client_ca=str(ca))))
+    common = {"ansible_winrm_scheme": "https", "ansible_host": "localhost"}
+    trusted = {**common, "ansible_winrm_ca_trust_path": str(ca)}
+    for options in ({**trusted, "ansible_winrm_transport": "basic"}, {**trusted, "ansible_winrm_transport": "ntlm"},
+                    {**trusted, "ansible_winrm_transport": "certificate", "ansible_winrm_cert_pem": str(client_cert),
+                     "ansible_winrm_cert_key_pem": str(client_key), "ansible_password": ""},
+                    {**common, "ansible_winrm_transport": "ntlm", "ansible_winrm_server_cert_validation": "ignore"}):
+        run = controller.play([INFO], controller.inventory(winrm(fleet, **options)))
+        assert run.code == 0, run.output
+        assert names(run.one("facts")) == ["web01"]
+    refused = controller.play([INFO], controller.inventory(winrm(fleet, **common)))
+    assert refused.one("facts").status == "unreachable"
+    assert "certificate" in refused.one("facts")["msg"]
+
+
+def test_credssp(start_fleet: StartFleet, controller: Controller) -> None:
+    fleet = start_fleet(host("HV01", vm("web01"), listener=ListenerSpec(schemes=("Negotiate", "CredSSP"))))
+    run = controller.play([INFO], controller.inventory(winrm(fleet, ansible_winrm_transport="credssp")))
+    assert run.code == 0, run.output
+    assert names(run.one("facts")) == ["web01"]
+
+
+def test_password_from_the_command_line(fleet: Fleet, controller: Controller, tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text(PASSWORD + "\n", encoding="utf-8")
+    hosts = winrm(fleet)
+    del hosts["hv01"]["ansible_password"]
+    run = controller.play([INFO], controller.inventory(hosts), "--connection-password-file", str(secret))
+    assert run.code == 0, run.output
+
+
+def test_delegation_uses_the_connection_of_the_other_host(start_fleet: StartFleet, controller: Controller) -> None:
+    fleet = start_fleet(host("HV01", vm("web01")), host("HV02", vm("sql02")))
+    task = {**INFO, "delegate_to": "hv02"}
+    run = controller.play([task], controller.inventory(winrm(fleet)), "--limit", "hv01")
+    assert names(run.one("facts")) == ["sql02"], run.output
+    assert fleet.hosts["HV01"].host.counters.requests == 0
+
+
+def test_other_connections_are_refused(fleet: Fleet, controller: Controller) -> None:
+    task = {**INFO, "delegate_to": "localhost", "vars": {"ansible_connection": "local"}}
+    run = controller.play([task], controller.inventory(winrm(fleet)))
+    found = run.one("facts")
+    assert (found.status, found["error_code"]) == ("failed", "connection_not_supported")
+    assert "winrm or psrp" in found["hint"]
+
+
+@pytest.mark.parametrize(("keywords", "word"), [({"async": 60, "poll": 5}, "async"), ({"become": True, "become_method": "runas",
+                                                                                     "become_user": "SYSTEM"}, "become")])
+def test_async_and_become_are_refused_with_a_sentence(fleet: Fleet, controller: Controller, keywords: dict[str, Any], word: str) -> None:
+    run = controller.play([{**INFO, **keywords}], controller.inventory(winrm(fleet)))
+    found = run.one("facts")
+    assert found.status == "failed"
+    assert f"does not support {word}" in found["msg"]
+    assert fleet.hosts["HV01"].host.counters.requests == 0
+
+
+def test_loops_module_defaults_and_check_mode(fleet: Fleet, controller: Controller) -> None:
+    task = {"name": "facts", "agentless.hyperv.hyperv_vm_info": {"name": "{{ item }}"}, "loop": ["web01", "SQL01"]}
+    run = controller.play([task], controller.inventory(winrm(fleet)), "--check",
+                          keywords={"module_defaults": {"group/agentless.hyperv.hyperv": {"gather": []}}})
+    assert run.code == 0, run.output
+    items = run.one("facts")["results"]
+    assert [item["vm"]["name"] for item in items] == ["web01", "sql01"]
+    assert {tuple(item["invocation"]["module_args"]["gather"]) for item in items} == {()}
+    assert fleet.hosts["HV01"].host.counters.writing == 0
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"gather": ["nonsense"]}, "value of gather must be one or more of"),
+    ({"nome": "web01"}, "Unsupported parameters"),
+    ({"name": "web01", "names": ["sql01"]}, "mutually exclusive"),
+])
+def test_arguments_are_validated_before_anything_is_sent(
+        fleet: Fleet, controller: Controller, arguments: dict[str, Any], message: str) -> None:
+    run = controller.play([{"name": "facts", "agentless.hyperv.hyperv_vm_info": arguments}], controller.inventory(winrm(fleet)))
+    assert run.one("facts").status == "failed"
+    assert message in run.one("facts")["msg"]
+    assert fleet.hosts["HV01"].host.counters.requests == 0
+
+
+def test_wrong_password_is_unreachable_and_tried_at_most_twice(fleet: Fleet, controller: Controller) -> None:
+    run = controller.play([INFO], controller.inventory(winrm(fleet, ansible_password="Wr0ng-pässword")), "-vvvv")
+    found = run.one("facts")
+    assert found.status == "unreachable"
+    assert "credentials" in found["msg"] or "password" in found["msg"]
+    assert 1 <= fleet.hosts["HV01"].host.counters.logon_failures <= 2
+    assert "Wr0ng" not in run.output
+
+
+def test_nobody_listens(fleet: Fleet, controller: Controller) -> None:
+    run = controller.play([INFO], controller.inventory(winrm(fleet, ansible_port=1)))
+    found = run.one("facts")
+    assert found.status == "unreachable"
+    assert "127.0.0.1" in found["msg"]
+
+
+def test_plain_messages_are_refused_with_the_reason(fleet: Fleet, controller: Controller) -> None:
+    run = controller.play([INFO], controller.inventory(winrm(fleet, ansible_winrm_message_encryption="never")))
+    found = run.one("facts")
+    assert found.status == "unreachable"
+    assert "encrypt" in found["msg"]
+
+
+@pytest.mark.parametrize("account", [OPERATOR, NOBODY, LOCAL_ADMIN], ids=lambda account: account.name)
+def test_an_account_without_rights_is_told_so_and_never_sees_an_empty_host(
+        fleet: Fleet, controller: Controller, account: Account) -> None:
+    run = controller.play([{"name": "facts", "agentless.hyperv.hyperv_vm_info": {"name": "web01"}}],
+                          controller.inventory(winrm(fleet, ansible_user=account.name, ansible_password=account.password)))
+    found = run.one("facts")
+    assert found.status == "failed"
+    assert found["error_code"] == "access_denied"
+
+
+def test_secrets_appear_nowhere_even_at_vvvv(fleet: Fleet, controller: Controller) -> None:
+    hosts = winrm(fleet)
+    copy = {"name": "copy", "agentless.hyperv.hyperv_vss_copy": {"name": PASSWORD, "destination": "E:\\Backup"}}
+    run = controller.play([INFO, copy], controller.inventory(hosts), "-vvvv", "--diff")
+    assert run.one("copy").status == "failed"
+    assert PASSWORD not in run.output
+    assert "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER" in run.one("copy")["msg"]
+
+
+def test_a_peer_is_opened_with_its_own_connection(start_fleet: StartFleet, controller: Controller) -> None:
+    other = Account("Administrator", "0ther-password", groups=frozenset({"Administrators"}), builtin_administrator=True)
+    fleet = start_fleet(host("HV01", vm("web01")), host("HV02", vm("sql02"), accounts=(other,)))
+    hosts = winrm(fleet)
+    hosts["hv02"]["ansible_password"] = "{{ 'peer_password' | extract(vars) }}"
+    hosts["hv02"]["peer_password"] = other.password
+    plugins = {"ANSIBLE_ACTION_PLUGINS": str(Path(__file__).parent / "action_plugins")}
+    task = {"name": "peers", "look_at_peer": {"peer": "hv02"}}
+    run = controller.play([task], controller.inventory(hosts), "--limit", "hv01", environment=plugins)
+    assert run.code == 0, run.output
+    assert run.one("peers")["computers"] == ["HV01", "HV02"]
+    unknown = controller.play([{"name": "peers", "look_at_peer": {"peer": "hv09"}}], controller.inventory(hosts), "--limit", "hv01",
+                              environment=plugins)
+    assert unknown.one("peers")["error_code"] == "peer_unknown"
+
+
+def test_the_timeout_keyword_ends_a_task_that_hangs(start_fleet: StartFleet, controller: Controller) -> None:
+    fleet = start_fleet(host("HV01", vm("web01")))
+    with fleet.locked():
+        fleet.hosts["HV01"].host.rules.add(broken("stall"), times=None)
+    run = controller.play([{**INFO, "timeout": 3}], controller.inventory(winrm(fleet)), seconds=60)
+    found = run.one("facts")
+    assert found.status == "failed"
+    assert "timeout" in found["msg"].lower() or "timed out" in found["msg"].lower()
+
+
+def test_one_lane_is_one_connection_and_one_log_on(fleet: Fleet, controller: Controller) -> None:
+    controller.play([INFO], controller.inventory(winrm(fleet)))
+    counters = fleet.hosts["HV01"].host.counters
+    assert (counters.connections, counters.logon_failures) == (1, 0)
+    assert counters.auth_legs <= 3
