@@ -225,12 +225,16 @@ class DiskStore:
 
     def hold(self, machine: Machine) -> None:
         """A machine that runs has its leaves open; one that does not has them closed."""
-        for release in self._held.pop(machine.id, []):
-            release()
+        self.release(machine)
         if not machine.live:
             return
         with self.working():
             self._held[machine.id] = self._open_leaves(machine)
+
+    def release(self, machine: Machine) -> None:
+        """Close what a machine has open."""
+        for release in self._held.pop(machine.id, []):
+            release()
 
     def _open_leaves(self, machine: Machine) -> list[Callable[[], None]]:
         leaves = [disk.leaf for disk in machine.disks if disk.leaf is not None and disk.leaf.made]

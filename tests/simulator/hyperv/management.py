@@ -11,6 +11,7 @@ from simulator.cim.cimxml import parse_instance
 from simulator.cim.errors import ProviderRefusal
 from simulator.cim.model import CimValue, Instance, Ref
 from simulator.cim.provider import Invocation, MethodOutcome
+from simulator.cim.xmltext import parse
 from simulator.hyperv import ids
 from simulator.hyperv.diskstore import system_files
 from simulator.hyperv.ids import SimulatorGap
@@ -43,7 +44,7 @@ class Management:
         if not isinstance(text, str) or not text:
             return {"ReturnValue": INVALID_PARAMETER}
         try:
-            settings = parse_instance(text, self._role.schema, ids.V2)
+            settings = parse_instance(text, self._role.schema, ids.V2, expected="Msvm_VirtualSystemSettingData")
             configuration = self._target(settings, call)
             change = self._plan(configuration, settings)
         except ProviderRefusal as refusal:
@@ -70,8 +71,8 @@ class Management:
 
     def _target(self, settings: Instance, call: Invocation) -> Configuration:
         instance_id = settings["InstanceID"]
-        if settings.class_name.lower() != "msvm_virtualsystemsettingdata" or not isinstance(instance_id, str):
-            raise ProviderRefusal(INVALID_PARAMETER, "no settings of a virtual machine")
+        if not isinstance(instance_id, str):
+            raise ProviderRefusal(INVALID_PARAMETER, "no InstanceID")
         found = self._role.configuration(ids.owner_of(instance_id), call.caller)
         if found is None or found.instance_id.lower() != instance_id.lower():
             raise ProviderRefusal(INVALID_PARAMETER, f"no settings {instance_id}")
@@ -140,11 +141,16 @@ class Management:
     def format_error(self, call: Invocation) -> MethodOutcome:
         """Readable text of embedded errors, one line each."""
         errors = call["Errors"]
-        lines = []
-        for text in errors if isinstance(errors, list) else []:
-            try:
-                error = parse_instance(str(text), self._role.schema, ids.V2)
-            except ProviderRefusal as refusal:
-                return {"ReturnValue": refusal.return_value}
-            lines.append(str(error["Message"] or ""))
+        try:
+            lines = [_message(str(text)) for text in (errors if isinstance(errors, list) else [])]
+        except ValueError:
+            return {"ReturnValue": INVALID_PARAMETER}
         return {"ErrorMessage": "\r\n".join(lines), "ReturnValue": 0}
+
+
+def _message(text: str) -> str:
+    """The Message of an embedded Msvm_Error. ValueError: it is none. Any XML escape is taken: these texts come from the host itself."""
+    root = parse(text)
+    if root.tag != "INSTANCE" or root.get("CLASSNAME", "").lower() != "msvm_error":
+        raise ValueError("no Msvm_Error")
+    return next((p.findtext("VALUE") or "" for p in root.iter("PROPERTY") if p.get("NAME") == "Message"), "")

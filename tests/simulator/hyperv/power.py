@@ -56,9 +56,9 @@ class Power:
         def done() -> None:
             if requested in (10, 11):
                 machine.booted = self._role.clock.now()
-            self._set(machine, final, was_off=before == "off")
+            self._set(machine, final)
 
-        job = self._role.jobs.start(job_type, seconds, [ids.system_ref(machine.id)], effect=done, undo=lambda: self._set(machine, before),
+        job = self._role.jobs.start(job_type, seconds, [ids.system_ref(machine.id)], effect=done, undo=lambda: self._back(machine, before),
                                     owner=call.caller.account.display, cancellable=False)
         self._role.host.note_change(f"RequestStateChange {requested} {machine.id}")
         return {"Job": job.ref, "ReturnValue": 4096}
@@ -73,10 +73,15 @@ class Power:
             return shutdown.enabled and shutdown.status == "ok"
         return not (requested == 2 and machine.replication_mode in (2, 4))
 
-    def _set(self, machine: Machine, state: str, *, was_off: bool = False) -> None:
-        if self._role.machines.get(machine.id) is not machine:
+    def _set(self, machine: Machine, state: str) -> None:
+        if not self._is_here(machine):
             raise JobFailure(32777, "The virtual machine is not on this host any more.")
         machine.set_state(state, self._role.clock.now())
-        if state == "running" and was_off:
-            machine.booted = self._role.clock.now()
         self._role.disks.hold(machine)
+
+    def _back(self, machine: Machine, state: str) -> None:
+        if self._is_here(machine):
+            self._set(machine, state)
+
+    def _is_here(self, machine: Machine) -> bool:
+        return self._role.machines.get(machine.id) is machine

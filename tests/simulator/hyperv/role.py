@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from simulator.cim.model import Caller
@@ -88,6 +89,7 @@ class HyperV:
         """The machine leaves the host (moved or destroyed); its files stay. KeyError: unknown."""
         source = self.machines if machine_id.upper() in self.machines else self.planned
         machine = source.pop(machine_id.upper())
+        self.disks.release(machine)
         if self.cluster is not None:
             self.cluster.forget_machine(machine.id)
         return machine
@@ -95,6 +97,7 @@ class HyperV:
     def move_vm(self, machine_id: str, target: HyperV) -> Machine:
         """Live migration in an instant: the machine is on ``target`` now, with its state, its chain and its checkpoints."""
         machine = self.machines.pop(machine_id.upper())
+        self.disks.release(machine)
         files = {id(f): f for c in machine.configurations() for d in machine.disks for f in ((c.file_of(d) or d.base),) if f}
         for file in files.values():
             for link in file.chain():
@@ -102,6 +105,7 @@ class HyperV:
                 target._files[link.path.lower()] = link
         machine.role = target
         target.machines[machine.id] = machine
+        target.disks.hold(machine)
         if target.cluster is not None:
             target.cluster.move_machine(machine.id, target.name)
         return machine
@@ -166,6 +170,15 @@ class HyperV:
         """The machines whose worker process holds the file open."""
         return [m for m in self.machines.values() if m.live and any(file is f for f in m.vhd_files())]
 
+    def disk_path(self, machine: Machine, index: int = 0) -> Path:
+        """The real file that a machine's drive writes to now (its leaf), made when needed. ValueError: it has none."""
+        leaf = machine.disks[index].leaf
+        real = None if leaf is None else self.disks.materialise(leaf)
+        if real is None:
+            raise ValueError(f"drive {index} of {machine.name!r} has no file")
+        self.disks.hold(machine)
+        return real
+
     # -- service ---------------------------------------------------------------------------------------------------
 
     def restart_vmms(self) -> None:
@@ -185,4 +198,4 @@ class HyperV:
             machine.busy = None
 
         self.jobs.start(BUSY_JOBS[busy], seconds, [ids.system_ref(machine.id, machine.ref_class)], owner=machine.spec.busy_owner,
-                        effect=done, start_percent=machine.spec.busy_percent)
+                        effect=done, undo=done, start_percent=machine.spec.busy_percent)
