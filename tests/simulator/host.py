@@ -23,6 +23,8 @@ from simulator.soap.counters import Counters
 from simulator.soap.rules import FaultRules
 from simulator.soap.service import WsmanService
 from simulator.spec import HostSpec, Limits, ListenerSpec
+from simulator.windows.cimv2.registration import register as register_cimv2
+from simulator.windows.cimv2.system import Service
 from simulator.windows.files import FileSystem, Network
 from simulator.windows.processes import ProcessHost
 from simulator.windows.programs.base import HostFacts
@@ -77,6 +79,7 @@ class SimHost:
         self.shadows = ShadowService(self.files, clock, root / "shadows", self.note_change)
         self.hyperv = HyperV(self, spec.hyperv, surroundings.cluster_of(spec))
         self.service = WsmanService(self, self.processes)
+        self.services: dict[str, Service] = {}
 
     @classmethod
     def create(cls, spec: HostSpec, root: Path, clock: SimClock, surroundings: Surroundings | None = None) -> SimHost:
@@ -90,6 +93,7 @@ class SimHost:
             host.files.add_share(share)
         for machine in spec.vms:
             host.hyperv.add_vm(machine)
+        host.services = register_cimv2(host.repository, host.processes, host.shadows)
         register_hyperv(host.hyperv)
         host.guard_namespaces()
         host.changes = 0

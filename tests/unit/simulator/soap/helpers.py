@@ -226,7 +226,8 @@ class SmallHost:
         return self.in_shell(shell, "Receive", body, **keywords)
 
     def signal(self, shell: str, command: str, code: str = "terminate") -> Reply:
-        return self.in_shell(shell, "Signal", f'<rsp:Signal CommandId="{command}"><rsp:Code>{names.RSP}/signal/{code}</rsp:Code></rsp:Signal>')
+        inner = f"<rsp:Code>{names.RSP}/signal/{code}</rsp:Code>"
+        return self.in_shell(shell, "Signal", f'<rsp:Signal CommandId="{command}">{inner}</rsp:Signal>')
 
     def output(self, shell: str, command: str) -> tuple[bytes, bytes, int]:
         """Receive until Done, as often as that times out."""

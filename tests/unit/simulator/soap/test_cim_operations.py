@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from xml.sax.saxutils import escape
 
 import pytest
-from simulator.cim.model import CimError, CimValue, Ref
+from simulator.cim.model import Caller, CimError, CimValue, Instance, Ref
 from simulator.cim.provider import Invocation, MethodOutcome
 from simulator.soap import names
 from simulator.spec import HostSpec, Limits, Quirks
@@ -378,7 +378,7 @@ def test_association_instances() -> None:
     body = association_filter("AssociationInstances", "<b:ResultClassName>Msvm_SettingsDefineState</b:ResultClassName>")
     replies, _ = drain(machine_host(), body, V2 + "*")
     uri = V2 + "Msvm_SettingsDefineState"
-    found = [element for element in replies[0].root.iter(names.tag(uri, "SettingData"))]
+    found = list(replies[0].root.iter(names.tag(uri, "SettingData")))
     assert [[s.text for s in element.iter(names.tag(names.W, "Selector"))] for element in found] == [["Microsoft:B"]]
 
 
@@ -390,7 +390,8 @@ def test_association_filter_refusals(uri: str, body: str) -> None:
 
 
 def test_associators_of_in_wql() -> None:
-    query = "ASSOCIATORS OF {Msvm_ComputerSystem.CreationClassName='Msvm_ComputerSystem',Name='A'} WHERE AssocClass=Msvm_SettingsDefineState"
+    source = "{Msvm_ComputerSystem.CreationClassName='Msvm_ComputerSystem',Name='A'}"
+    query = f"ASSOCIATORS OF {source} WHERE AssocClass=Msvm_SettingsDefineState"
     replies, _ = drain(machine_host(), wql(query), V2 + "*")
     assert [element.text for element in replies[0].root.iter(names.tag(SETTINGS, "InstanceID"))] == ["Microsoft:A"]
 
@@ -501,7 +502,7 @@ def test_a_namespace_can_be_closed_to_a_caller() -> None:
 
 def test_a_provider_error_is_nested() -> None:
     class Failing(Table):
-        def instances(self, caller: object) -> list[object]:  # type: ignore[override]
+        def instances(self, caller: Caller) -> list[Instance]:
             raise CimError("failed", "out of order", hresult=0x80041001 - 2**32, provider="CIMWin32")
 
     host = SmallHost()

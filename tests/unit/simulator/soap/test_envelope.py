@@ -91,7 +91,8 @@ def test_operation_timeout(host: SmallHost, timeout: str | None, expected: str |
     assert host.ask(names.GET, CONFIG, timeout=timeout).subcode == expected
 
 
-@pytest.mark.parametrize("header", ['<w:Locale xml:lang="de-DE" s:mustUnderstand="true"/>', '<p:DataLocale xml:lang="de-DE" s:mustUnderstand="1"/>'])
+@pytest.mark.parametrize("header", ['<w:Locale xml:lang="de-DE" s:mustUnderstand="true"/>',
+                                    '<p:DataLocale xml:lang="de-DE" s:mustUnderstand="1"/>'])
 def test_locale_must_not_be_mandatory(host: SmallHost, header: str) -> None:
     reply = host.ask(names.GET, CONFIG, locale=None, headers=header)
     assert (reply.subcode, reply.fault_detail) == ("w:UnsupportedFeature", "Locale")
@@ -148,7 +149,8 @@ def test_utf_16_is_answered_in_utf_16(host: SmallHost, encoding: str) -> None:
 
 
 @pytest.mark.parametrize(("own", "asked", "language"), [
-    ("ja-JP", None, "ja-JP"), ("ja-JP", "en-US", "en-US"), ("ja-JP", "ja-JP", "ja-JP"), ("ja-JP", "de-DE", "ja-JP"), ("en-US", "ja-JP", "en-US")])
+    ("ja-JP", None, "ja-JP"), ("ja-JP", "en-US", "en-US"), ("ja-JP", "ja-JP", "ja-JP"), ("ja-JP", "de-DE", "ja-JP"),
+    ("en-US", "ja-JP", "en-US")])
 def test_language_of_answers_and_faults(own: str, asked: str | None, language: str) -> None:
     host = SmallHost(HostSpec("HV1", locale=own))
     reply = host.ask(names.GET, names.CLASS_PREFIX + "root/cimv2/Nothing", locale=asked)

@@ -135,7 +135,8 @@ def test_standard_input(host: SmallHost) -> None:
     shell = host.open_shell()
     command = host.start(shell, "cat")
     for data, end in ((b"\xff\x00a", "false"), (b"b", "TRUE")):
-        body = f'<rsp:Send><rsp:Stream Name="stdin" CommandId="{command}" End="{end}">{base64.b64encode(data).decode()}</rsp:Stream></rsp:Send>'
+        encoded = base64.b64encode(data).decode()
+        body = f'<rsp:Send><rsp:Stream Name="stdin" CommandId="{command}" End="{end}">{encoded}</rsp:Stream></rsp:Send>'
         reply = host.in_shell(shell, "Send", body)
         assert reply.find("s:Body/rsp:SendResponse") is not None
     assert host.output(shell, command) == (b"\xff\x00ab", b"", 0)
@@ -299,7 +300,8 @@ def test_shells_can_be_forbidden() -> None:
     assert (reply.subcode, reply.code) == ("w:InternalError", 2150859180)
 
 
-@pytest.mark.parametrize(("behaviour", "expected"), [("message", (b"", b"The command line is too long.\r\n", 1)), ("silent", (b"", b"", 0))])
+@pytest.mark.parametrize(("behaviour", "expected"), [
+    ("message", (b"", b"The command line is too long.\r\n", 1)), ("silent", (b"", b"", 0))])
 def test_a_line_over_8191_characters(behaviour: str, expected: tuple[bytes, bytes, int]) -> None:
     host = SmallHost(HostSpec("HV1", limits=Limits(long_line=behaviour)))
     shell = host.open_shell()
@@ -309,8 +311,8 @@ def test_a_line_over_8191_characters(behaviour: str, expected: tuple[bytes, byte
 
 def test_skip_cmd_shell_is_ignored(host: SmallHost) -> None:
     shell = host.open_shell()
-    reply = host.in_shell(shell, "Command", "<rsp:CommandLine><rsp:Command>echo</rsp:Command><rsp:Arguments>x</rsp:Arguments></rsp:CommandLine>",
-                          options={"WINRS_SKIP_CMD_SHELL": "TRUE", "WINRS_CONSOLEMODE_STDIN": "FALSE"})
+    body = "<rsp:CommandLine><rsp:Command>echo</rsp:Command><rsp:Arguments>x</rsp:Arguments></rsp:CommandLine>"
+    reply = host.in_shell(shell, "Command", body, options={"WINRS_SKIP_CMD_SHELL": "TRUE", "WINRS_CONSOLEMODE_STDIN": "FALSE"})
     assert reply.status == 200
     assert host.programs.started[-1][0] == "echo x"
 
