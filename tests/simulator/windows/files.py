@@ -170,7 +170,7 @@ class FileSystem:
     def volume_of(self, text: str) -> Volume | None:
         r"""The volume that is mounted exactly at ``text`` (``D:\``, ``C:\Mounts\X\``, ``\\?\Volume{guid}\``)."""
         wanted = text.lower()
-        found = next((v for v in self.volumes if wanted in (v.mount_path.lower(), v.device_id)), None)
+        found = next((v for v in self.volumes if wanted in (v.mount_path.lower(), v.device_id.lower())), None)
         if found is not None:
             self._announce(found)
         return found

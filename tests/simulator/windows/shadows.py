@@ -106,6 +106,8 @@ class ShadowService:
     answers: list[int | None] = field(default_factory=list)
     delete_errors: list[int | None] = field(default_factory=list)
     """HRESULTs for the next deletions; None stands for a normal one."""
+    on_taken: list[Callable[[ShadowCopy], None]] = field(default_factory=list)
+    """Called with each new copy at its instant, before anything else happens on the host."""
     _busy_until: datetime | None = None
     _creating: bool = False
     _next_number: int = 1
@@ -215,6 +217,8 @@ class ShadowService:
         copy = ShadowCopy(identity, "{" + str(uuid.uuid4()).upper() + "}", number, volume, frozen, self.clock.now(), attributes, provider,
                           bool(attributes & PERSISTENT), foreign)
         self.copies.append(copy)
+        for listener in self.on_taken:
+            listener(copy)
         if self.area_of(volume) is None:
             self.areas.append(ShadowArea(volume, volume, int(volume.capacity * self.settings.default_share_of_volume)))
         self.measure()
