@@ -26,6 +26,7 @@ from simulator.windows.programs.base import (
     Steps,
     wildcard,
 )
+from simulator.windows.shellcommands import STATE_BUILTINS, ShellExit
 
 NOT_RECOGNIZED = 9009
 SYSTEM_FOLDER = "c:\\windows\\system32"
@@ -38,14 +39,6 @@ _NOT_IMITATED = frozenset([
 
 
 _LineSteps: TypeAlias = Generator["float | NeedInput", None, list[dict[str, str]]]
-
-
-class ShellExit(Exception):
-    """``exit``: the shell ends with this code."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
 
 
 class Shell:
@@ -90,9 +83,20 @@ class Shell:
         if not dot:
             stem, extension = last, ""
         pieces = {"f": full, "d": full[:2], "p": folder[2:] + "\\", "n": stem, "x": dot + extension}
-        if "z" in modifiers:
-            raise NotSimulated("the size modifier of a loop variable")
-        return pieces["f"] if "f" in modifiers else "".join(pieces[letter] for letter in "dpnx" if letter in modifiers)
+        path = pieces["f"] if "f" in modifiers else "".join(pieces[letter] for letter in "dpnx" if letter in modifiers)
+        if "z" not in modifiers:
+            return path
+        return " ".join(filter(None, (self._size_of(full), path)))
+
+    def _size_of(self, path: str) -> str:
+        """The bytes of a file, 0 for a folder, nothing for what cannot be found."""
+        try:
+            place = self.context.locate(path)
+        except Win32Error:
+            return ""
+        if not place.exists:
+            return ""
+        return "0" if place.is_directory else str(place.real.stat().st_size)
 
     # -- running a tree ----------------------------------------------------------------------------------------
 
@@ -389,114 +393,3 @@ def run_line(context: Context, command_line: str, *, delayed: bool = False) -> S
         context.err(context.say("line_too_long"))
         return 1
     return (yield from Shell(context, delayed=delayed).line(cmdparse.strip_outer_quotes(command_line)))
-
-
-# -- built-ins that belong to the shell itself ---------------------------------------------------------------------
-
-
-def _echo(shell: Shell, context: Context, tail: str) -> Steps:
-    yield from ()
-    if tail.strip().lower() in ("on", "off"):
-        return shell.errorlevel
-    if not tail.strip() and tail[:1] not in (".", ":", "(", "/", "\\", "["):
-        context.out("ECHO is on.")
-    else:
-        context.out(tail[1:])
-    return 0
-
-
-def _set(shell: Shell, context: Context, tail: str) -> Steps:
-    text = tail.lstrip(" ")
-    if text.lower().startswith("/a"):
-        raise NotSimulated("set /a")
-    if text.lower().startswith("/p"):
-        name, _, prompt = _assignment(text[2:].lstrip(" "))
-        context.out(prompt, end="")
-        value = (yield from context.stdin.read_line()).decode(context.encoding, "replace")
-        if value:
-            _assign(context, name, value)
-        return 0 if value else 1
-    name, equals, value = _assignment(text)
-    if equals:
-        if not name:
-            context.err(context.say("syntax"))
-            return 1
-        _assign(context, name, value)
-        return 0
-    found = sorted((key, text) for key, text in context.environment.items() if key.upper().startswith(name.upper()))
-    for key, text in found:
-        context.out(f"{key}={text}")
-    if not found:
-        context.err(context.say("variable_undefined", name))
-        shell.errorlevel = 1
-        return 1
-    return 0
-
-
-def _assignment(text: str) -> tuple[str, str, str]:
-    if text.startswith('"'):
-        last = text.rfind('"')
-        text = text[1:last] if last > 0 else text[1:]
-    else:
-        text = text if "=" in text else text.rstrip(" ")
-    return text.partition("=")
-
-
-def _assign(context: Context, name: str, value: str) -> None:
-    for known in [known for known in context.environment if known.upper() == name.upper()]:
-        del context.environment[known]
-    if value:
-        context.environment[name] = value
-
-
-def _cd(shell: Shell, context: Context, tail: str) -> Steps:
-    yield from ()
-    text = tail.strip()
-    change_drive = text.lower().startswith("/d")
-    text = text[2:].strip() if change_drive else text
-    text = text.replace('"', "")
-    if not text:
-        context.out(shell.context.directory)
-        return 0
-    if text.startswith("\\\\"):
-        context.err(f"'{text}'\r\nCMD does not support UNC paths as current directories.")
-        shell.errorlevel = 1
-        return 1
-    place = context.existing(text)
-    if not place.is_directory:
-        raise Win32Error(errors.NOT_A_DIRECTORY, text)
-    full = context.full(text)
-    if change_drive or full[:2] == shell.context.directory[:2]:
-        shell.context.directory = full
-    shell.errorlevel = 0
-    return 0
-
-
-def _exit(shell: Shell, context: Context, tail: str) -> Steps:
-    yield from ()
-    words = [word for word in cmdparse.split_words(tail) if word.lower() != "/b"]
-    raise ShellExit(int(words[0]) if words and re.fullmatch(r"-?\d+", words[0]) else shell.errorlevel)
-
-
-def _call(shell: Shell, context: Context, tail: str) -> Steps:
-    text = cmdparse.expand_percent(tail.strip(), shell.lookup)
-    if text.startswith(":"):
-        raise NotSimulated("call to a label")
-    return (yield from shell.run(Simple(text), context))
-
-
-def _ver(shell: Shell, context: Context, tail: str) -> Steps:
-    yield from ()
-    build = {"2012R2": "6.3.9600", "2016": "10.0.14393", "2019": "10.0.17763", "2022": "10.0.20348", "2025": "10.0.26100"}
-    context.out("")
-    context.out(f"Microsoft Windows [Version {build[context.facts.os_version]}]")
-    shell.errorlevel = 0
-    return 0
-
-
-def _rem(shell: Shell, context: Context, tail: str) -> Steps:
-    yield from ()
-    return 0
-
-
-STATE_BUILTINS = {"echo": _echo, "set": _set, "cd": _cd, "chdir": _cd, "exit": _exit, "call": _call, "ver": _ver, "rem": _rem}

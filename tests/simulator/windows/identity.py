@@ -39,7 +39,7 @@ class Token:
 
 def authority_sid(authority: str) -> str:
     """The domain or machine part of a SID: the same for the same name, on every host."""
-    digest = hashlib.sha256(authority.lower().encode()).digest()
+    digest = hashlib.sha256(authority.lower().partition(".")[0].encode()).digest()
     numbers = [int.from_bytes(digest[at:at + 4], "big") for at in (0, 4, 8)]
     return "S-1-5-21-" + "-".join(str(number) for number in numbers)
 

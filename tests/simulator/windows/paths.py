@@ -15,7 +15,7 @@ RESERVED = frozenset(["con", "prn", "aux", "nul", *[f"com{n}" for n in range(1, 
 SHADOW_DEVICE = "\\\\?\\GLOBALROOT\\Device\\HarddiskVolumeShadowCopy"
 
 _ILLEGAL = re.compile(r'[<>:"/|?*\x00-\x1f]')
-_VOLUME = re.compile(r"\\\\\?\\Volume\{([0-9A-Fa-f-]{36})\}(\\.*)?\Z", re.DOTALL)
+_VOLUME = re.compile(r"\\\\\?\\Volume\{([0-9A-Fa-f-]{36})\}(\\.*)?\Z", re.DOTALL | re.IGNORECASE)
 _SHADOW = re.compile(r"\\\\\?\\GLOBALROOT\\Device\\HarddiskVolumeShadowCopy(\d+)(\\.*)?\Z", re.DOTALL | re.IGNORECASE)
 _DRIVE = re.compile(r"([A-Za-z]):(.*)\Z", re.DOTALL)
 _LONG_UNC = "\\\\?\\UNC\\"
