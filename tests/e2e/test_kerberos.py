@@ -17,7 +17,8 @@ from support.kerberos import REALM, Realm, kerberos_realm, what_is_missing
 MISSING = what_is_missing()
 pytestmark = [pytest.mark.kerberos, pytest.mark.skipif(MISSING is not None, reason=f"no Kerberos realm on this machine: {MISSING}")]
 INFO: dict[str, Any] = {"name": "facts", "agentless.hyperv.hyperv_vm_info": {"gather": []}}
-USER, SECRET = "backup-operator", "t1cket-password!"
+USER = "backup-operator"
+SECRET = "T1cketPassw0rd"  # letters and digits: kadmin.local takes its queries apart itself
 
 
 @pytest.fixture(scope="module")
