@@ -14,7 +14,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.xml import 
 
 RAW_LIMIT = 8000
 OPERATION_TIMED_OUT = 2150858793
-_NUMBER = re.compile(r"\s*(?:0[xX]([0-9a-fA-F]{1,16})|(-?\d{1,20}))\s*\Z")
+_NUMBER = re.compile(r"\s*(?:0[xX]([0-9a-fA-F]{1,16})|(-?\d{1,20}))\s*\Z", re.ASCII)
 
 
 @dataclass(frozen=True)
