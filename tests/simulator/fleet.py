@@ -130,7 +130,12 @@ class Fleet:
             await listener.stop()
 
     def close(self) -> None:
-        """Close every port and end the thread, without a word about errors of the simulator."""
+        """Close every port, end the thread, let go of all files, without a word about errors of the simulator."""
+        self._end_thread()
+        for host in self.simulated.values():
+            host.close()
+
+    def _end_thread(self) -> None:
         loop, thread = self._loop, self._thread
         if loop is None or thread is None:
             return

@@ -13,6 +13,7 @@ from simulator.cim.repository import Repository
 from simulator.cim.schema import Schema
 from simulator.clock import SimClock
 from simulator.directory import AccountDirectory
+from simulator.disks.guest import Guest
 from simulator.hyperv.cluster import Cluster
 from simulator.hyperv.ids import V2
 from simulator.hyperv.registration import register as register_hyperv
@@ -77,9 +78,12 @@ class SimHost:
                                 network=surroundings.network)
         self.processes = ProcessHost(self.files, clock, self.facts)
         self.shadows = ShadowService(self.files, clock, root / "shadows", self.note_change)
+        self.guests: dict[str, Guest] = {}
+        """Writing guests by the GUID of their machine."""
+        self.services: dict[str, Service] = {}
+        """By name in lower case."""
         self.hyperv = HyperV(self, spec.hyperv, surroundings.cluster_of(spec))
         self.service = WsmanService(self, self.processes)
-        self.services: dict[str, Service] = {}
 
     @classmethod
     def create(cls, spec: HostSpec, root: Path, clock: SimClock, surroundings: Surroundings | None = None) -> SimHost:
@@ -93,9 +97,9 @@ class SimHost:
             host.files.add_share(share)
         for machine in spec.vms:
             host.hyperv.add_vm(machine)
-        host.services = register_cimv2(host.repository, host.processes, host.shadows)
-        register_hyperv(host.hyperv)
-        host.guard_namespaces()
+        host.serve()
+        for name, writes in spec.guest_writes.items():
+            host.start_guest(name, writes)
         host.changes = 0
         host.recent_changes.clear()
         return host
@@ -113,6 +117,36 @@ class SimHost:
         """Something changed the state of the host; the request that does it counts as writing."""
         self.changes += 1
         self.recent_changes.append(what)
+
+    def serve(self) -> None:
+        """Register every class that the host has."""
+        register_hyperv(self.hyperv)
+        self.services = register_cimv2(self.repository, self.processes, self.shadows)
+        self.services["vmms"].listeners.append(self._vmms_changed)
+        self.guard_namespaces()
+
+    def _vmms_changed(self, state: str) -> None:
+        if state == "Stopped":
+            self.hyperv.restart_vmms()
+
+    def start_guest(self, name: str, writes_per_second: float) -> Guest:
+        """Let the guest of the only machine of that name write, by the host's clock, until :meth:`close`."""
+        machine = self.hyperv.find(name)
+        self.hyperv.disks.materialise_machine(machine)
+        leaves = [self.files.real_path(disk.leaf.path) for disk in machine.disks if disk.leaf is not None]
+        guest = Guest(leaves, name, parent_resolver=self._real_parent)
+        guest.run(self.clock, writes_per_second)
+        self.guests[machine.id] = guest
+        return guest
+
+    def _real_parent(self, path: str) -> Path:
+        return self.files.real_path(path)
+
+    def close(self) -> None:
+        """End what holds files open."""
+        for guest in self.guests.values():
+            guest.close()
+        self.guests.clear()
 
     def guard_namespaces(self) -> None:
         """Only administrators reach a namespace; root/virtualization/v2 lets everybody in and shows what they may see (operations 1.7)."""

@@ -102,6 +102,8 @@ class HostSpec:
     """Of everything that is drawn: batch sizes, context identifiers, header quirks."""
     start: datetime | None = None
     """The host's time when it starts, aware; None: that of the fleet."""
+    guest_writes: Mapping[str, float] = field(default_factory=dict)
+    """Name of a machine -> writes per second of its guest, which stamps each block so that copies prove themselves."""
     local_account_token_filter_policy: bool = False
     """The registry value that lets every local administrator keep a full token over the network (wire 6.1)."""
 
