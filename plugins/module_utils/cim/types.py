@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from types import MappingProxyType
 from typing import TypeAlias, Union
 
@@ -74,18 +75,17 @@ class Instance:
     class_name: str
     values: Mapping[str, RawValue]
 
-    def __post_init__(self) -> None:
-        folded = {name.lower(): value for name, value in self.values.items()}
-        object.__setattr__(self, "_folded", folded)
+    @cached_property
+    def _folded(self) -> dict[str, RawValue]:
+        """The values by lower-case name; made when the first property is read, since most instances of a host are not looked at twice."""
+        return {name.lower(): value for name, value in self.values.items()}
 
     def __contains__(self, name: object) -> bool:
-        folded: dict[str, RawValue] = self._folded  # type: ignore[attr-defined]  # set in __post_init__
-        return isinstance(name, str) and name.lower() in folded
+        return isinstance(name, str) and name.lower() in self._folded
 
     def raw(self, name: str) -> RawValue:
         """The raw value, None when null or absent."""
-        folded: dict[str, RawValue] = self._folded  # type: ignore[attr-defined]  # set in __post_init__
-        return folded.get(name.lower())
+        return self._folded.get(name.lower())
 
     def _scalar(self, name: str) -> RawValue:
         value = self.raw(name)

@@ -23,6 +23,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.xml import 
 PREFIX = "http://schemas.microsoft.com/wbem/wsman/1/wmi/"
 _NIL = f"{{{xml.XSI}}}nil"
 _TYPE = f"{{{xml.XSI}}}type"
+_LOCATION = f"{{{xml.CIM}}}Location"
 _TRUE = ("true", "1")
 _MAX_NESTING = 8
 _MAX_KEYS = 64
@@ -93,9 +94,10 @@ def _instance(node: Element, namespace: str, class_name: str, nesting: int) -> I
         if not isinstance(tag, str):
             continue
         name = tag.rpartition("}")[2]
-        if name == "Location" and tag == f"{{{xml.CIM}}}Location":
+        if name == "Location" and tag == _LOCATION:
             continue  # wire 10, C6
-        value = (one.text or "") if not len(one) and not one.attrib else _value(one, namespace, nesting)
+        text_value = one.text
+        value = text_value if text_value is not None and not len(one) else _value(one, namespace, nesting)
         if name not in values:
             values[name] = value
         elif name in arrays:
