@@ -274,7 +274,8 @@ class DiskStore:
     def _from_description(self, file: VhdFile) -> DiskFacts:
         parent = file.parent
         return DiskFacts(file.path, file.kind, file.format, file.size, self._empty_size(file), block_size_of(file), file.disk_id,
-                         parent.path if parent else None, ids.derive(parent.path, "data") if parent else None)
+                         parent.path if parent else None, ids.derive(parent.path, "data") if parent else None,
+                         physical_sector=512 if file.format == FORMAT_VHD else 4096)
 
     def _empty_size(self, file: VhdFile) -> int:
         """The length a new file of this form has, measured once."""
