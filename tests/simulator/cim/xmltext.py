@@ -50,7 +50,7 @@ def parse(source: str | bytes) -> ET.Element:
     try:
         parser.feed(source)
         root = parser.close()
-    except (ET.ParseError, ValueError) as error:
+    except (ET.ParseError, ValueError, LookupError) as error:
         raise MalformedXml(str(error)) from error
     if not isinstance(root, ET.Element):
         raise MalformedXml("no document element")

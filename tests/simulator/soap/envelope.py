@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from xml.etree import ElementTree as ET
 
+from simulator.cim.model import Ref
+from simulator.cim.paths import format_object_path
 from simulator.cim.xmltext import MalformedXml, attribute, parse, text
 
 from . import names
@@ -170,8 +172,22 @@ def parse_selectors(element: ET.Element | None) -> Mapping[str, str]:
             if name.lower() in seen:
                 raise SoapFault("duplicate_selectors")
             seen.add(name.lower())
-            result[name] = selector.text or ""
+            result[name] = _selector_value(selector)
     return MappingProxyType(result)
+
+
+def _selector_value(selector: ET.Element) -> str:
+    """The text of a selector; a reference key (of an association) comes as an endpoint reference and becomes an object path."""
+    nested = selector.find(names.tag(names.A, "EndpointReference"))
+    if nested is None:
+        return selector.text or ""
+    parameters = nested.find(names.tag(names.A, "ReferenceParameters"))
+    uri = _text(parameters.find(names.tag(names.W, "ResourceURI"))) if parameters is not None else ""
+    if parameters is None or not uri.lower().startswith(names.CLASS_PREFIX):
+        raise SoapFault("invalid_selectors")
+    namespace, _, class_name = uri[len(names.CLASS_PREFIX):].rpartition("/")
+    keys = {key.get("Name", ""): key.text or "" for key in parameters.iterfind(f"{{{names.W}}}SelectorSet/{{{names.W}}}Selector")}
+    return format_object_path(Ref(namespace, class_name, keys))
 
 
 def _options(element: ET.Element | None) -> Mapping[str, str]:

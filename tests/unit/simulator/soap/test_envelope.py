@@ -7,6 +7,8 @@ from __future__ import annotations
 from xml.etree import ElementTree as ET
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from simulator.cim.model import Caller
 from simulator.soap import names
 from simulator.spec import HostSpec, Quirks
@@ -211,6 +213,39 @@ def test_a_connection_without_a_user_gets_401(host: SmallHost) -> None:
 ])
 def test_what_the_service_does_not_have(host: SmallHost, action: str, uri: str, subcode: str) -> None:
     assert host.ask(action, uri).subcode == subcode
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_get_an_answer(body: bytes) -> None:
+    host = SmallHost()
+    assert host.answer(body).status == 400
+    assert host.bugs == []
+
+
+@settings(max_examples=200)
+@given(st.integers(0, 2000), st.binary(max_size=8), st.integers(0, 30))
+def test_a_damaged_envelope_gets_an_answer(position: int, inserted: bytes, removed: int) -> None:
+    host = SmallHost()
+    body = "<n:Enumerate><w:OptimizeEnumeration/></n:Enumerate>"
+    whole = envelope(names.ENUMERATE, names.CLASS_PREFIX + "root/cimv2/Win32_Service", body, selectors={"A": "b"}, options={"C": "d"})
+    answer = host.answer(whole[:position] + inserted + whole[position + removed:])
+    assert answer.status in (200, 400, 500)
+    assert host.bugs == []
+
+
+@pytest.mark.parametrize("declaration", ['encoding="nonsense"', 'encoding="utf-7"', 'version="2.0"', 'encoding="big5"'])
+def test_odd_declarations(host: SmallHost, declaration: str) -> None:
+    version = "" if "version" in declaration else 'version="1.0" '
+    assert host.answer(f"<?xml {version}{declaration}?>".encode() + envelope(names.GET, CONFIG)).status in (200, 400)
+
+
+def test_a_tree_a_hundred_thousand_levels_deep(host: SmallHost) -> None:
+    deep = "<a>" * 100_000 + "</a>" * 100_000
+    assert host.ask(names.ENUMERATE, names.CLASS_PREFIX + "root/cimv2/Win32_Service", f"<n:Enumerate>{deep}</n:Enumerate>").status == 200
+    assert host.ask(names.ENUMERATE, names.CLASS_PREFIX + "root/cimv2/*",
+                    f'<n:Enumerate><w:Filter Dialect="{names.WQL}">{deep}</w:Filter></n:Enumerate>').code == 2150858778
+    uri = names.CLASS_PREFIX + "root/cimv2/Win32_Process"
+    assert host.ask(uri + "/Create", uri, f"<Create_INPUT><CommandLine>{deep}</CommandLine></Create_INPUT>").status == 500
 
 
 def test_an_error_of_the_simulator_is_kept_and_raised(host: SmallHost) -> None:
