@@ -99,7 +99,7 @@ class Repository:
 
     def enumerate(self, namespace: str, class_name: str, caller: Caller) -> list[Instance]:
         """Instances of the class and its subclasses (wire 2.6)."""
-        definition = self.schema.get(self._open(namespace, caller), class_name)
+        definition = self.schema.get(self.open_namespace(namespace, caller), class_name)
         return list(self._store.all(definition, caller))
 
     def query(self, namespace: str, query: str, caller: Caller) -> QueryResult:
@@ -108,7 +108,7 @@ class Repository:
         ``invalid_query`` for bad WQL, unknown properties and wrong types; ``invalid_class``; ``not_found`` when the object of
         ASSOCIATORS OF does not exist; ``cannot_process_filter`` for clauses that ask for class definitions or qualifiers.
         """
-        opened = self._open(namespace, caller)
+        opened = self.open_namespace(namespace, caller)
         tree = wql.parse(query, opened)
         if isinstance(tree, wql.Select):
             return self._select(opened, tree, caller)
@@ -125,7 +125,7 @@ class Repository:
 
         ``cannot_process_filter`` for an unknown or repeated name, an array, datetime, reference or object, and for a quote in a value.
         """
-        definition = self.schema.get(self._open(namespace, caller), class_name)
+        definition = self.schema.get(self.open_namespace(namespace, caller), class_name)
         terms = _selector_terms(definition, selectors)
         if not terms:
             return list(self._store.all(definition, caller))
@@ -140,13 +140,13 @@ class Repository:
     def associated(self, namespace: str, ref: Ref, caller: Caller, *, association: str | None = None, result: str | None = None,
                    role: str | None = None, result_role: str | None = None) -> list[Instance]:
         """The association filter ``b:AssociatedInstances``; same as ASSOCIATORS OF (wire 2.4)."""
-        walker = AssociationWalker(self._store, self._open(namespace, caller), ref, caller)
+        walker = AssociationWalker(self._store, self.open_namespace(namespace, caller), ref, caller)
         return walker.associated(AssociationFilter(association, result, role, result_role))
 
     def association_instances(self, namespace: str, ref: Ref, caller: Caller, *, result: str | None = None,
                               role: str | None = None) -> list[Instance]:
         """The association filter ``b:AssociationInstances``; same as REFERENCES OF (wire 2.4)."""
-        walker = AssociationWalker(self._store, self._open(namespace, caller), ref, caller)
+        walker = AssociationWalker(self._store, self.open_namespace(namespace, caller), ref, caller)
         return walker.links(AssociationFilter(result=result, role=role))
 
     def get(self, namespace: str, class_name: str, selectors: Selectors, caller: Caller) -> Instance:
@@ -155,7 +155,7 @@ class Repository:
         ``not_found`` when some keys are missing or nothing has them, ``insufficient_selectors`` without any for a class that has keys,
         ``invalid_selectors`` for a non-key or a repeated one.
         """
-        definition = self.schema.get(self._open(namespace, caller), class_name)
+        definition = self.schema.get(self.open_namespace(namespace, caller), class_name)
         return self._exact(definition, selectors, caller)
 
     def invoke(self, namespace: str, class_name: str, selectors: Selectors, method: str, parameters: Mapping[str, CimValue],
@@ -167,7 +167,7 @@ class Repository:
         ``not_found``, and without selectors the errors of wire 1.4. Where the simulator has no code for a method that Windows has:
         ``not_supported`` with WBEM_E_METHOD_NOT_IMPLEMENTED. A ProviderRefusal that the method lets out becomes its ReturnValue.
         """
-        definition = self.schema.get(self._open(namespace, caller), class_name)
+        definition = self.schema.get(self.open_namespace(namespace, caller), class_name)
         found = definition.find_method(method)
         if found is None:
             raise CimError("method_not_found", f"{definition.name} has no method {method}")
@@ -183,7 +183,7 @@ class Repository:
 
     def delete(self, namespace: str, class_name: str, selectors: Selectors, caller: Caller) -> None:
         """DeleteInstance; keys as for :meth:`get`. ``not_supported`` when the provider does not delete."""
-        definition = self.schema.get(self._open(namespace, caller), class_name)
+        definition = self.schema.get(self.open_namespace(namespace, caller), class_name)
         instance = self._exact(definition, selectors, caller)
         provider = self._store.provider(self.schema.get(instance.namespace, instance.class_name))
         delete: Callable[[Instance, Caller], None] | None = getattr(provider, "delete", None)
@@ -212,7 +212,8 @@ class Repository:
         """The reference of an instance: its keys as text."""
         return self._store.reference(instance)
 
-    def _open(self, namespace: str, caller: Caller) -> str:
+    def open_namespace(self, namespace: str, caller: Caller) -> str:
+        """The spelling of a namespace that exists and lets the caller in; ``invalid_namespace`` or ``access_denied``."""
         name = self.schema.namespace(namespace)
         spelled = self._namespaces.get(name.lower())
         if spelled is None:

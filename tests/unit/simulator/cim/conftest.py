@@ -28,5 +28,6 @@ def vms(host: Host) -> Host:
     parts = [("Microsoft:A1\\p", "Msvm_ProcessorSettingData"), ("Microsoft:A1\\0", "Msvm_StorageAllocationSettingData"),
              ("Microsoft:A1\\1", "Msvm_StorageAllocationSettingData"), ("Microsoft:A1\\gone", "Msvm_StorageAllocationSettingData")]
     host.table("Msvm_VirtualSystemSettingDataComponent",
-               *({"GroupComponent": setting_ref("Microsoft:A1"), "PartComponent": setting_ref(part, cls)} for part, cls in parts), indexed=True)
+               *({"GroupComponent": setting_ref("Microsoft:A1"), "PartComponent": setting_ref(part, cls)} for part, cls in parts),
+               indexed=True)
     return host

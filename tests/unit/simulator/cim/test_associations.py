@@ -72,8 +72,9 @@ def test_unknown_classes_in_clauses(vms: Host, clause: str) -> None:
 
 
 def test_each_result_comes_once(vms: Host) -> None:
-    vms.table("Msvm_AffectedJobElement", *({"AffectedElement": vm_ref("C3"), "AffectingElement": Ref(V2, "Msvm_ConcreteJob", {"InstanceID": "J"}),
-                                            "ElementEffects": [effect]} for effect in (0, 5)))
+    job = Ref(V2, "Msvm_ConcreteJob", {"InstanceID": "J"})
+    vms.table("Msvm_AffectedJobElement", {"AffectedElement": vm_ref("C3"), "AffectingElement": job, "ElementEffects": [0]},
+              {"AffectedElement": vm_ref("C3"), "AffectingElement": job, "ElementEffects": [5]})
     vms.table("Msvm_ConcreteJob", {"InstanceID": "J"})
     assert ids(vms, "ASSOCIATORS OF {Msvm_ConcreteJob.InstanceID='J'}") == ["C3"]
 
@@ -83,20 +84,21 @@ def test_one_machine_among_a_thousand_is_not_found_by_reading_all() -> None:
     names = [f"G{number}" for number in range(1000)]
     machines = IndexedTable([Instance(V2, "Msvm_ComputerSystem", vm_row(name, name)) for name in names])
     settings = IndexedTable([Instance(V2, "Msvm_VirtualSystemSettingData", {"InstanceID": f"Microsoft:{name}"}) for name in names])
-    links = IndexedTable([Instance(V2, "Msvm_SettingsDefineState", {"ManagedElement": vm_ref(name), "SettingData": setting_ref(f"Microsoft:{name}")})
-                          for name in names])
-    for class_name, table in (("Msvm_ComputerSystem", machines), ("Msvm_VirtualSystemSettingData", settings), ("Msvm_SettingsDefineState", links)):
+    links = IndexedTable([
+        Instance(V2, "Msvm_SettingsDefineState", {"ManagedElement": vm_ref(name), "SettingData": setting_ref(f"Microsoft:{name}")})
+        for name in names])
+    tables = {"Msvm_ComputerSystem": machines, "Msvm_VirtualSystemSettingData": settings, "Msvm_SettingsDefineState": links}
+    for class_name, table in tables.items():
         host.repository.register(V2, class_name, table)
-    query = "ASSOCIATORS OF {Msvm_ComputerSystem.CreationClassName='Msvm_ComputerSystem',Name='G500'} WHERE AssocClass=Msvm_SettingsDefineState"
-    assert ids(host, query) == ["Microsoft:G500"]
+    assert ids(host, f"ASSOCIATORS OF {A1.replace('a1', 'G500')} WHERE AssocClass=Msvm_SettingsDefineState") == ["Microsoft:G500"]
     assert (machines.read, settings.read, links.read) == (0, 0, 0)
     assert links.looked_up == [{"ManagedElement": vm_ref("G500")}, {"SettingData": vm_ref("G500")}]
 
 
 def test_targets_without_a_fast_path_are_read_once(vms: Host) -> None:
-    disks = vms.table("Msvm_SyntheticEthernetPortSettingData", *({"InstanceID": f"Microsoft:A1\\n{number}"} for number in range(3)))
-    vms.table("Msvm_ConcreteComponent", *({"GroupComponent": vm_ref("A1"),
-                                           "PartComponent": setting_ref(f"Microsoft:A1\\n{number}", "Msvm_SyntheticEthernetPortSettingData")}
-                                          for number in range(3)))
-    assert len(ids(vms, f"ASSOCIATORS OF {A1} WHERE AssocClass=Msvm_ConcreteComponent")) == 3
-    assert disks.read == 3
+    names = [f"Microsoft:A1\\n{number}" for number in range(3)]
+    adapter = "Msvm_SyntheticEthernetPortSettingData"
+    adapters = vms.table(adapter, *({"InstanceID": name} for name in names))
+    vms.table("Msvm_ConcreteComponent", *({"GroupComponent": vm_ref("A1"), "PartComponent": setting_ref(name, adapter)} for name in names))
+    assert ids(vms, f"ASSOCIATORS OF {A1} WHERE AssocClass=Msvm_ConcreteComponent") == names
+    assert adapters.read == 3

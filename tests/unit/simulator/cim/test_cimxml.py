@@ -48,7 +48,8 @@ def test_instance_with_every_kind_of_value() -> None:
         prop("AutomaticStartupActionDelay", "datetime", "00000000004500.000000:000"),
         prop("CreationTime", "datetime", "20260301220000.000000+000"), array("BootSourceOrder", "string", "a", "b"),
         '<PROPERTY.ARRAY NAME="Notes" TYPE="string"><VALUE.ARRAY><VALUE>x&#xA;y</VALUE><VALUE.NULL/></VALUE.ARRAY></PROPERTY.ARRAY>',
-        '<PROPERTY NAME="Description" TYPE="string" PROPAGATED="true"></PROPERTY>', '<PROPERTY NAME="ElementName" TYPE="string"><VALUE/></PROPERTY>',
+        '<PROPERTY NAME="Description" TYPE="string" PROPAGATED="true"></PROPERTY>',
+        '<PROPERTY NAME="ElementName" TYPE="string"><VALUE/></PROPERTY>',
     ), SCHEMA, V2)
     assert (instance.namespace, instance.class_name) == (V2, "Msvm_VirtualSystemSettingData")
     assert instance.values == {
@@ -125,7 +126,8 @@ def simple_reader(text: str) -> dict[str, object]:
     """What a stranger reads out of an answer: texts, lists of texts, None."""
     found: dict[str, object] = {}
     for element in ET.fromstring(text):
-        values = [None if value.tag == "VALUE.NULL" else value.text or "" for value in element.iter() if value.tag in ("VALUE", "VALUE.NULL")]
+        values = [None if value.tag == "VALUE.NULL" else value.text or ""
+                  for value in element.iter() if value.tag in ("VALUE", "VALUE.NULL")]
         if element.tag == "PROPERTY.ARRAY":
             found[element.attrib["NAME"]] = values if element.find("VALUE.ARRAY") is not None else None
         else:
@@ -145,8 +147,8 @@ def test_reference_in_an_answer() -> None:
     row = Instance(V2, "Msvm_SettingsDefineState", {"ManagedElement": Ref(V2, "Msvm_ComputerSystem", {"Name": "A&B"})})
     assert format_instance(SCHEMA, row) == (
         '<INSTANCE CLASSNAME="Msvm_SettingsDefineState"><PROPERTY.REFERENCE NAME="ManagedElement" REFERENCECLASS="Msvm_ComputerSystem">'
-        '<VALUE.REFERENCE><INSTANCENAME CLASSNAME="Msvm_ComputerSystem"><KEYBINDING NAME="Name"><KEYVALUE VALUETYPE="string">A&amp;B</KEYVALUE>'
-        '</KEYBINDING></INSTANCENAME></VALUE.REFERENCE></PROPERTY.REFERENCE>'
+        '<VALUE.REFERENCE><INSTANCENAME CLASSNAME="Msvm_ComputerSystem"><KEYBINDING NAME="Name">'
+        '<KEYVALUE VALUETYPE="string">A&amp;B</KEYVALUE></KEYBINDING></INSTANCENAME></VALUE.REFERENCE></PROPERTY.REFERENCE>'
         '<PROPERTY.REFERENCE NAME="SettingData" REFERENCECLASS="Msvm_VirtualSystemSettingData"></PROPERTY.REFERENCE></INSTANCE>')
 
 
@@ -175,8 +177,9 @@ def test_text_escaped_with_numbers_arrives(name: str, notes: list[str], kind: in
     assert read(text) == {"ElementName": name, "Notes": notes, "UserSnapshotType": kind}
 
 
-PIECES = st.sampled_from(['<INSTANCE CLASSNAME="Msvm_VirtualSystemSettingData">', "</INSTANCE>", '<PROPERTY NAME="ElementName" TYPE="string">',
-                          "</PROPERTY>", "<VALUE>", "</VALUE>", "&#38;", "&amp;", "x", "<VALUE.ARRAY>", "</VALUE.ARRAY>", "<VALUE.NULL/>",
+PIECES = st.sampled_from(['<INSTANCE CLASSNAME="Msvm_VirtualSystemSettingData">', "</INSTANCE>",
+                          '<PROPERTY NAME="ElementName" TYPE="string">', "</PROPERTY>", "<VALUE>", "</VALUE>", "&#38;", "&amp;", "x",
+                          "<VALUE.ARRAY>", "</VALUE.ARRAY>", "<VALUE.NULL/>",
                           '<PROPERTY.ARRAY NAME="Notes" TYPE="string">', "</PROPERTY.ARRAY>", "<QUALIFIER/>", "<!-- -->", "]]>"])
 
 

@@ -77,7 +77,8 @@ def test_first_release(class_name: str, member: str | None, release: str) -> Non
 
 def test_what_was_removed_or_is_missing_from_real_hosts() -> None:
     assert [has(release, "Msvm_VirtualSystemSettingData", "ParentPackage") for release in RELEASES] == [False, True, False, False, False]
-    assert [has(release, "Win32_OperatingSystem", "QuantumLength", "root/cimv2") for release in RELEASES] == [True, True, False, False, False]
+    quantum = [has(release, "Win32_OperatingSystem", "QuantumLength", "root/cimv2") for release in RELEASES]
+    assert quantum == [True, True, False, False, False]
 
 
 def test_superclass_of_another_release_is_skipped() -> None:
@@ -89,7 +90,8 @@ def test_superclass_of_another_release_is_skipped() -> None:
 
 def test_subclasses_and_is_a() -> None:
     schema = Schema.load().for_os("2012R2")
-    assert set(schema.subclasses(V2, "cim_concretejob")) == {"Msvm_ConcreteJob", "Msvm_CopyFileToGuestJob", "Msvm_MigrationJob", "Msvm_StorageJob"}
+    assert set(schema.subclasses(V2, "cim_concretejob")) == {
+        "Msvm_ConcreteJob", "Msvm_CopyFileToGuestJob", "Msvm_MigrationJob", "Msvm_StorageJob"}
     assert not schema.is_a(V2, "Msvm_StorageJob", "Msvm_ConcreteJob")  # siblings (wire 2.6)
     assert schema.is_a(V2, "Msvm_StorageJob", "CIM_Job")
     assert not schema.is_a(V2, "Msvm_Nothing", "CIM_Job")
@@ -164,8 +166,8 @@ def test_every_class_of_every_release_can_be_built(os_version: str) -> None:
     for namespace in schema.namespaces():
         for name in schema.classes(namespace):
             found = schema.get(namespace, name)
-            members = [*found.properties.values(), *(p for method in found.methods.values() for p in method.parameters)]
-            bad += [(name, member.name) for member in members if member.type not in types]
+            bad += [(name, prop.name) for prop in found.properties.values() if prop.type not in types]
+            bad += [(name, p.name) for method in found.methods.values() for p in method.parameters if p.type not in types]
             bad += [(name, key) for key in found.keys if key not in found.properties]
     assert bad == []
 

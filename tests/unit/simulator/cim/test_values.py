@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from simulator.cim import values, xmltext
 
-TIMES = st.datetimes(min_value=datetime(1601, 1, 1), max_value=datetime(9998, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001
+TIMES = st.datetimes(min_value=datetime(1601, 1, 1), max_value=datetime(9998, 12, 31), timezones=st.just(UTC))
 INTERVALS = st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=99_999_999))
 
 
@@ -25,7 +25,8 @@ def test_interval_on_the_wire(value: timedelta, text: str) -> None:
     assert values.parse_iso_interval(text) == value
 
 
-@pytest.mark.parametrize(("text", "value"), [("PT20S", timedelta(seconds=20)), ("P1D", timedelta(days=1)), ("PT0.5S", timedelta(milliseconds=500))])
+@pytest.mark.parametrize(("text", "value"), [
+    ("PT20S", timedelta(seconds=20)), ("P1D", timedelta(days=1)), ("PT0.5S", timedelta(milliseconds=500))])
 def test_short_intervals_are_read(text: str, value: timedelta) -> None:
     assert values.parse_iso_interval(text) == value
 
@@ -50,7 +51,8 @@ def test_time_on_the_wire(value: datetime, offset: timedelta | None, text: str) 
     assert values.parse_iso_time(text) == value
 
 
-@pytest.mark.parametrize("text", ["", "2025-12-17", "2025-13-17T00:00:00Z", "20251217000000.000000+000", "0001-01-01T00:00:00+01:00", "now"])
+@pytest.mark.parametrize("text", [
+    "", "2025-12-17", "2025-13-17T00:00:00Z", "20251217000000.000000+000", "0001-01-01T00:00:00+01:00", "now"])
 def test_no_time(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         values.parse_iso_time(text)

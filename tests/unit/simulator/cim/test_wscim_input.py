@@ -23,6 +23,8 @@ DECLARED = ('xmlns:a="http://schemas.xmlsoap.org/ws/2004/08/addressing" xmlns:w=
 EPR = (f"<a:Address>x</a:Address><a:ReferenceParameters><w:ResourceURI> {URI}ROOT/virtualization/v2/msvm_computersystem </w:ResourceURI>"
        '<w:SelectorSet><w:Selector Name="Name">G&amp;\\</w:Selector></w:SelectorSet></a:ReferenceParameters>')
 
+SYSTEM = f"<p:AffectedSystem>{EPR}</p:AffectedSystem>"
+
 
 def decode(class_name: str, method: str, body: str, namespace: str = V2, element: str | None = None) -> dict[str, CimValue]:
     name = element or f"{method}_INPUT"
@@ -42,7 +44,8 @@ def refused(class_name: str, method: str, body: str, namespace: str = V2, elemen
 
 def test_parameters_of_every_kind() -> None:
     found = snapshot(f"<p:SnapshotType> 32768 </p:SnapshotType><p:AffectedSystem>{EPR}</p:AffectedSystem>"
-                     "<p:SnapshotSettings>&lt;INSTANCE a=\"1\"&gt;&lt;/INSTANCE&gt;</p:SnapshotSettings><p:ResultingSnapshot xsi:nil='true'/>")
+                     "<p:SnapshotSettings>&lt;INSTANCE a=\"1\"&gt;&lt;/INSTANCE&gt;</p:SnapshotSettings>"
+                     "<p:ResultingSnapshot xsi:nil='true'/>")
     assert found == {"SnapshotType": 32768, "AffectedSystem": Ref(V2, "Msvm_ComputerSystem", {"Name": "G&\\"}),
                      "SnapshotSettings": '<INSTANCE a="1"></INSTANCE>', "ResultingSnapshot": None}
 
@@ -67,8 +70,9 @@ def test_names_match_without_their_namespace() -> None:
 
 def test_arrays_are_repeated_elements() -> None:
     service = "Msvm_VirtualSystemManagementService"
-    assert decode(service, "GetSummaryInformation", f"<p:SettingData>{EPR}</p:SettingData><p:RequestedInformation>1</p:RequestedInformation>"
-                  "<p:RequestedInformation>107</p:RequestedInformation>") == {
+    body = (f"<p:SettingData>{EPR}</p:SettingData><p:RequestedInformation>1</p:RequestedInformation>"
+            "<p:RequestedInformation>107</p:RequestedInformation>")
+    assert decode(service, "GetSummaryInformation", body) == {
         "SettingData": [Ref(V2, "Msvm_ComputerSystem", {"Name": "G&\\"})], "RequestedInformation": [1, 107]}
     assert decode(service, "GetSummaryInformation", "<p:RequestedInformation xsi:nil='1'/>") == {"RequestedInformation": None}
 
@@ -88,8 +92,8 @@ def test_booleans(text: str, value: bool) -> None:
 
 
 def test_object_parameter() -> None:
-    body = ('<p:CommandLine>cmd</p:CommandLine><p:ProcessStartupInformation xsi:type="q:Win32_ProcessStartup_Type"><q:CreateFlags>16777216</q:CreateFlags>'
-            "<q:EnvironmentVariables>A=1</q:EnvironmentVariables></p:ProcessStartupInformation>")
+    body = ('<p:CommandLine>cmd</p:CommandLine><p:ProcessStartupInformation xsi:type="q:Win32_ProcessStartup_Type">'
+            "<q:CreateFlags>16777216</q:CreateFlags><q:EnvironmentVariables>A=1</q:EnvironmentVariables></p:ProcessStartupInformation>")
     assert decode("Win32_Process", "Create", body, CIMV2) == {"CommandLine": "cmd", "ProcessStartupInformation": Instance(
         CIMV2, "Win32_ProcessStartup", {"CreateFlags": 16777216, "EnvironmentVariables": ["A=1"]})}
 
@@ -99,13 +103,13 @@ def test_object_parameter() -> None:
     "<p:AffectedSystem>G</p:AffectedSystem>",
     "<p:AffectedSystem><a:Address>x</a:Address></p:AffectedSystem>",
     "<p:AffectedSystem><a:ReferenceParameters/></p:AffectedSystem>",
-    EPR.join(["<p:AffectedSystem>", "</p:AffectedSystem>"]).replace(URI, "http://example.com/"),
-    EPR.join(["<p:AffectedSystem>", "</p:AffectedSystem>"]).replace("ROOT/virtualization/v2/msvm_computersystem", "X"),
-    EPR.join(["<p:AffectedSystem>", "</p:AffectedSystem>"]).replace("</w:SelectorSet>", '<w:Selector Name="NAME">H</w:Selector></w:SelectorSet>'),
+    SYSTEM.replace(URI, "http://example.com/"), SYSTEM.replace("ROOT/virtualization/v2/msvm_computersystem", "X"),
+    SYSTEM.replace("</w:SelectorSet>", '<w:Selector Name="NAME">H</w:Selector></w:SelectorSet>'),
     "<p:SnapshotSettings><e:Msvm_VirtualSystemSnapshotSettingData><e:ConsistencyLevel>1</e:ConsistencyLevel>"
     "</e:Msvm_VirtualSystemSnapshotSettingData></p:SnapshotSettings>",  # a WS-CIM tree where CIM-XML text belongs
     "<p:SnapshotSettings><INSTANCE/></p:SnapshotSettings>",
-    "<p:SnapshotType>two</p:SnapshotType>", "<p:SnapshotType/>", "<p:SnapshotType>-1</p:SnapshotType>", "<p:SnapshotType>65536</p:SnapshotType>",
+    "<p:SnapshotType>two</p:SnapshotType>", "<p:SnapshotType/>", "<p:SnapshotType>-1</p:SnapshotType>",
+    "<p:SnapshotType>65536</p:SnapshotType>",
     "<p:SnapshotType>2</p:SnapshotType><p:SnapshotType>3</p:SnapshotType>", "<p:SnapshotType><b>2</b></p:SnapshotType>",
     "<p:snapshottype>2</p:snapshottype>", "<p:Nothing>1</p:Nothing>", "<p:Job>1</p:Job>", "<p:ReturnValue>0</p:ReturnValue>",
 ])
@@ -115,7 +119,8 @@ def test_refused_parameters(body: str) -> None:
 
 @pytest.mark.parametrize("body", [
     "<p:TimeoutPeriod>P0DT0H5M0S</p:TimeoutPeriod>", "<p:TimeoutPeriod><cim:Interval>5m</cim:Interval></p:TimeoutPeriod>",
-    "<p:TimeoutPeriod><cim:Datetime>P0DT0H5M0S</cim:Datetime></p:TimeoutPeriod>", "<p:TimeoutPeriod><cim:Other>1</cim:Other></p:TimeoutPeriod>",
+    "<p:TimeoutPeriod><cim:Datetime>P0DT0H5M0S</cim:Datetime></p:TimeoutPeriod>",
+    "<p:TimeoutPeriod><cim:Other>1</cim:Other></p:TimeoutPeriod>",
     "<p:TimeoutPeriod><cim:Interval>PT1S</cim:Interval><cim:Interval>PT1S</cim:Interval></p:TimeoutPeriod>"])
 def test_refused_times(body: str) -> None:
     assert refused("Msvm_ComputerSystem", "RequestStateChange", body) == "schema_validation"
@@ -147,8 +152,9 @@ def test_reference_to_an_unknown_class_is_for_the_provider_to_refuse() -> None:
         "ROOT/virtualization/v2", "Msvm_Nothing", {"Name": "G&\\"})
 
 
-PIECES = st.sampled_from(["<p:SnapshotType>", "</p:SnapshotType>", "<p:AffectedSystem>", "</p:AffectedSystem>", EPR, "<a:Address/>", "2", "&#65;",
-                          "<p:SnapshotSettings>", "</p:SnapshotSettings>", "<![CDATA[x]]>", "<a:ReferenceParameters/>", "<cim:Datetime/>"])
+PIECES = st.sampled_from(["<p:SnapshotType>", "</p:SnapshotType>", "<p:AffectedSystem>", "</p:AffectedSystem>", EPR, "<a:Address/>",
+                          "2", "&#65;", "<p:SnapshotSettings>", "</p:SnapshotSettings>", "<![CDATA[x]]>",
+                          "<a:ReferenceParameters/>", "<cim:Datetime/>"])
 
 
 @given(st.lists(PIECES, max_size=8).map("".join))
