@@ -76,8 +76,8 @@ class SimHost:
         self.repository = Repository(surroundings.schema, spec.os_version)
         self.files = FileSystem(root / "volumes", clock, self.note_change, machine=spec.name, domain=spec.domain,
                                 network=surroundings.network)
-        self.processes = ProcessHost(self.files, clock, self.facts)
-        self.shadows = ShadowService(self.files, clock, root / "shadows", self.note_change)
+        self.processes = ProcessHost(self.files, clock, self.facts, speeds=spec.speeds)
+        self.shadows = ShadowService(self.files, clock, root / "shadows", self.note_change, spec.shadow_settings)
         self.guests: dict[str, Guest] = {}
         """Writing guests by the GUID of their machine."""
         self.services: dict[str, Service] = {}
@@ -98,6 +98,8 @@ class SimHost:
         for machine in spec.vms:
             host.hyperv.add_vm(machine)
         host.serve()
+        for mount_path in spec.foreign_shadow_copies:
+            host.shadows.add_foreign(mount_path)
         for name, writes in spec.guest_writes.items():
             host.start_guest(name, writes)
         host.changes = 0

@@ -10,6 +10,8 @@ from datetime import datetime
 
 from simulator.cim.model import Account
 from simulator.hyperv.spec import HyperVSettings, VmSpec
+from simulator.windows.programs.base import Speeds
+from simulator.windows.shadows import ShadowSettings
 from simulator.windows.spec import ShareSpec, VolumeSpec
 
 OS_VERSIONS = ("2012R2", "2016", "2019", "2022", "2025")
@@ -102,6 +104,11 @@ class HostSpec:
     """Of everything that is drawn: batch sizes, context identifiers, header quirks."""
     start: datetime | None = None
     """The host's time when it starts, aware; None: that of the fleet."""
+    shadow_settings: ShadowSettings = field(default_factory=ShadowSettings)
+    foreign_shadow_copies: tuple[str, ...] = ()
+    """Mount paths of volumes of which another product has a shadow copy when the host starts."""
+    speeds: Speeds = field(default_factory=Speeds)
+    """How fast programs work in simulated time."""
     guest_writes: Mapping[str, float] = field(default_factory=dict)
     """Name of a machine -> writes per second of its guest, which stamps each block so that copies prove themselves."""
     local_account_token_filter_policy: bool = False

@@ -177,6 +177,21 @@ def test_nodes_of_a_cluster_share_their_volumes_and_their_roles(tmp_path: Path) 
         ("Virtual Machine vm-HV1", "HV1"), ("Virtual Machine vm-HV2", "HV2")]
 
 
+def test_shadow_copies_of_other_products_are_there_from_the_start(tmp_path: Path) -> None:
+    host = Fleet([spec(foreign_shadow_copies=("C:\\",))], tmp_path).simulated["HV1"]
+    assert [(copy.foreign, copy.volume.mount_path) for copy in host.shadows.copies] == [(True, "C:\\")]
+    assert host.changes == 0
+
+
+def test_stopping_vmms_loses_all_jobs(tmp_path: Path) -> None:
+    host = Fleet([spec(vms=(VmSpec("web", busy="exporting"),))], tmp_path).simulated["HV1"]
+    caller = host.accounts.log_on(ADMINISTRATOR, "ntlm", False)
+    jobs = "SELECT * FROM Msvm_ConcreteJob"
+    assert len(host.repository.query("root/virtualization/v2", jobs, caller).instances) == 1
+    host.repository.invoke("root/cimv2", "Win32_Service", {"Name": "vmms"}, "StopService", {}, caller)
+    assert host.repository.query("root/virtualization/v2", jobs, caller).instances == []
+
+
 # -- command line
 
 
