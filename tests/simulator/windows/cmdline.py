@@ -171,7 +171,7 @@ class Shell:
         streams = self._redirected(command.redirects, context)
         if streams is None:
             return 1
-        text = self.text(command.text).strip(cmdparse.DELIMITERS[:2])
+        text = self.text(command.text).lstrip(cmdparse.DELIMITERS)
         if not text:
             return self.errorlevel
         streams.directory = self.context.directory
@@ -205,13 +205,9 @@ class Shell:
 
     def program(self, text: str, streams: Context) -> tuple[str, Program, str] | None:
         """The program a text begins with: its name, itself and its arguments; None, with a message, when there is none."""
-        if text.startswith('"'):
-            end = text.find('"', 1)
-            word, tail = (text[1:end], text[end + 1:]) if end > 0 else (text[1:], "")
-        else:
-            match = re.match(rf"[^{re.escape(cmdparse.DELIMITERS)}\"/]+", text)
-            word = match.group() if match else text
-            tail = text[len(word):]
+        match = re.match(rf'(?:"[^"]*"?|[^{re.escape(cmdparse.DELIMITERS)}"/])+', text)
+        word = match.group() if match else text
+        tail, word = text[len(word):], word.replace('"', "")
         folder, _, last = word.rpartition("\\")
         stem = re.sub(r"\.(exe|com)\Z", "", last.lower())
         if stem in _NOT_IMITATED and not folder:

@@ -59,7 +59,6 @@ def make_directory(context: Context, tail: str) -> Result:
 
 
 def _make_path(context: Context, word: str) -> None:
-    context.locate(context.full(word)[:3] if len(context.full(word)) < paths.MAX_PATH else word)
     if paths.is_device_form(word):
         raise Win32Error(errors.INVALID_NAME, word)
     if not word.startswith("\\\\?\\") and len(context.full(word)) >= paths.MAX_PATH - 12:  # room for an 8.3 name must be left
@@ -207,12 +206,13 @@ def move(context: Context, tail: str) -> Result:
         sources = list(_matches(context, words[0]))
         if not sources:
             raise Win32Error(errors.FILE_NOT_FOUND, words[0])
+        folder = sources[0].is_directory
         for source in sources:
             _move_one(context, source, words[1], "y" in found)
     except Win32Error as refused:
         _say_error(context, refused.code)
         return FAILED
-    context.out(context.say("moved_directory" if sources[0].is_directory else "moved", len(sources)))
+    context.out(context.say("moved_directory" if folder else "moved", len(sources)))
     return OK
 
 

@@ -26,9 +26,11 @@ def list_directory(context: Context, word: str, found: set[str]) -> bool:
     """Print one listing; False when nothing matches. Raises Win32Error."""
     head, slash, last = word.rpartition("\\")
     above = head + slash if slash else "."
-    folder, where, test = context.existing(above if re.search(r"[*?]", last) else word), context.full(word), wildcard("*")
-    if re.search(r"[*?]", last) or not folder.is_directory:
+    pattern = re.search(r"[*?]", last) is not None
+    if pattern or not context.existing(word).is_directory:
         folder, where, test = context.existing(above), context.full(above), wildcard(last)
+    else:
+        folder, where, test = context.existing(word), context.full(word), wildcard("*")
     if not folder.is_directory:
         raise Win32Error(errors.PATH_NOT_FOUND, word)
     return _print_folder(context, folder, where, test, found)

@@ -144,8 +144,9 @@ class ProcessHost:
             if not place.is_directory:
                 raise Win32Error(errors.NOT_A_DIRECTORY, directory)
             return place.path.text()
-        profile = self.files.resolve(variables["USERPROFILE"])
-        if not profile.exists:
+        if token.sid == acl.SYSTEM:
+            return "C:\\Windows\\System32"
+        if not self.files.exists(variables["USERPROFILE"]):
             self.files.make_private_folder(variables["USERPROFILE"], token)
             self.files.make_private_folder(f"{variables['USERPROFILE']}\\AppData\\Local\\Temp", token)
         return variables["USERPROFILE"]

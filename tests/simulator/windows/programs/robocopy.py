@@ -8,7 +8,7 @@ Exit code: 1 copied, 2 extra entries, 4 mismatches, 8 some copies failed, 16 fat
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -84,10 +84,10 @@ class _Job:
         started = yield from self._patiently("rc_accessing", self.options.source, self._check_source)
         if not started:
             return FATAL
-        if "l" not in self.options.flags:
-            started = yield from self._patiently("rc_creating", self.options.destination, self._make_destination)
-            if not started:
-                return FATAL
+        prepare = self._name_destination if "l" in self.options.flags else self._make_destination
+        started = yield from self._patiently("rc_creating", self.options.destination, prepare)
+        if not started:
+            return FATAL
         yield from self._folder(self.path(self.options.source), self.path(self.options.destination), 1)
         return self.code
 
@@ -97,9 +97,8 @@ class _Job:
             raise Win32Error(errors.INVALID_NAME, text)
         return paths.parse(text, self.context.directory)
 
-    def _patiently(self, doing: str, text: str, attempt: object) -> _Wait:
+    def _patiently(self, doing: str, text: str, attempt: Callable[[], None]) -> _Wait:
         """Try until it works, as often as /R says; True when it did."""
-        assert callable(attempt)
         for left in range(self.options.retries, -1, -1):
             try:
                 attempt()
@@ -123,6 +122,9 @@ class _Job:
         if not place.is_directory:
             raise Win32Error(errors.NOT_A_DIRECTORY, self.options.source)
         self.context.files.check(place, acl.READ_DATA, self._token_for(place))
+
+    def _name_destination(self) -> None:
+        self.path(self.options.destination)
 
     def _make_destination(self) -> None:
         self._make_folder(self.path(self.options.destination))
