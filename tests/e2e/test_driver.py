@@ -92,6 +92,7 @@ def test_a_job_of_awx(fleet: Fleet, controller: Controller) -> None:
     del hosts["hv01"]["ansible_password"], hosts["hv01"]["ansible_user"]
     playbook = controller.folder / "job.yml"
     playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [INFO]}]), encoding="utf-8")
+    (controller.folder / "job").mkdir()
     runner = ansible_runner.run(
         private_data_dir=str(controller.folder / "job"), playbook=str(playbook), inventory=str(controller.inventory(hosts)), quiet=True,
         envvars=controller.environment(controller.folder / "job.jsonl"), cmdline=f"--user {ADMIN.name} --ask-pass",
