@@ -193,6 +193,8 @@ class _Adapter(HTTPAdapter):
         self.maybe_done = bool(request.body) and response.status_code != 401
         if response.status_code == 401:
             self.offered = self.offered or response.headers.get("WWW-Authenticate", "")
+            if self.presented >= 2 and self._endpoint.transport == "kerberos":
+                raise InvalidCredentialsError("HTTP 401")  # the library would present a third ticket
             if request.body and self._endpoint.transport not in ("basic", "certificate"):
                 raise _ContextLost  # the libraries would log on again and repeat a message that was sealed for the old context
         if 300 <= response.status_code < 400:

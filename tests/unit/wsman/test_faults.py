@@ -115,6 +115,13 @@ def test_faults_without_detail_or_with_odd_ones(body):
     assert (type(found), found.code) == (faults.WsmanFault, None)
 
 
+def test_a_detail_without_a_namespace():
+    body = ('<s:Fault><s:Code><s:Value>s:Sender</s:Value><Subcode><Value>w:AccessDenied</Value></Subcode></s:Code>'
+            '<Detail><WSManFault Code="5"/></Detail></s:Fault>')
+    found = parse(body)
+    assert (type(found), found.code) == (faults.AccessDeniedFault, 5)
+
+
 def test_texts_are_for_people_and_the_raw_answer_is_kept_within_bounds():
     found = parse(fault("w:InternalError", 1359, inner="内部エラー\x85 \u202e", reason="x" * 10_000))
     assert "内部エラー" in found.message

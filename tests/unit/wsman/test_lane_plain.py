@@ -5,9 +5,12 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -309,6 +312,23 @@ def test_what_is_missing_is_said_before_anything_is_sent(tmp_path):
     assert found.error_code == "credentials_missing"
     gone = failure(lane(1, transport="certificate", cert_pem=str(tmp_path / "gone.pem"), cert_key_pem=str(tmp_path / "gone.pem")))
     assert gone.error_code == "credentials_missing"
+
+
+def test_without_pywinrm_the_modules_load_and_a_lane_says_what_to_install():
+    program = """
+import sys
+for name in ("winrm", "requests", "urllib3"):
+    sys.modules[name] = None
+from ansible_collections.agentless.hyperv.plugins.module_utils.wsman import lane
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim import client
+try:
+    lane.PywinrmLane(lane.Endpoint("http", "h", 5985))
+except lane.LibraryMissing as error:
+    print(error.error_code, error.hint)
+"""
+    path = next(entry for entry in sys.path if (Path(entry) / "ansible_collections" / "agentless" / "hyperv").is_dir())
+    done = subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": path}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "library_missing pip install 'pywinrm>=0.5.0'\n"), done.stderr
 
 
 def test_an_endpoint_shows_no_secrets():

@@ -4,123 +4,17 @@
 """The lane against real sockets: pywinrm, NTLM and sealing on one side, the simulated host's listener on the other."""
 from __future__ import annotations
 
-import asyncio
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
 
 import pytest
-import trustme
-from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Deadline, SystemClock
-from ansible_collections.agentless.hyperv.plugins.module_utils.errors import OutcomeUnknown
-from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.endpoint import (
-    AuthenticationFailed,
-    Endpoint,
-    HttpError,
-    TlsNotTrusted,
-)
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, OutcomeUnknown
+from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.endpoint import AuthenticationFailed, HttpError, TlsNotTrusted
 from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.lane import PywinrmLane
-from simulator.cim.model import Account, Caller
-from simulator.net.contract import (
-    DROP_BEFORE,
-    ENDLESS,
-    GARBAGE_SEALED,
-    RESET,
-    SLOW,
-    STALL,
-    TRUNCATE,
-    UNAUTHORIZED,
-    Answer,
-    Connection,
-    ListenerSettings,
-    TlsFiles,
-)
-from simulator.net.server import WinrmListener
-from simulator.soap.counters import Counters
-
-ADMIN = Account("Administrator", "P4ss:wörd", groups=frozenset({"Administrators"}), builtin_administrator=True)
-DONE = b'<s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope"><s:Body>done</s:Body></s:Envelope>'
-CLOCK = SystemClock()
-
-
-class OneAccount:
-    """A Directory with one account."""
-
-    def authenticate_password(self, user: str, password: str) -> Account | None:
-        return ADMIN if (user, password) == (ADMIN.name, ADMIN.password) else None
-
-    def account(self, user: str, domain: str | None) -> Account | None:
-        return ADMIN if user == ADMIN.name else None
-
-    def by_certificate(self, subject: str) -> Account | None:
-        return None
-
-    def log_on(self, account: Account, scheme: str, delegated: bool) -> Caller:
-        return Caller(account, scheme, elevated=True)
-
-    def ntlm_credentials(self) -> list[tuple[str, str, str]]:
-        return [("", ADMIN.name, ADMIN.password)]
-
-
-@dataclass
-class Scripted:
-    """Answers with what the script holds next, then with DONE; remembers what it was sent."""
-
-    script: list[Answer] = field(default_factory=list)
-    seen: list[bytes] = field(default_factory=list)
-
-    async def handle(self, connection: Connection, body: bytes, headers: Mapping[str, str]) -> Answer:
-        self.seen.append(body)
-        return self.script.pop(0) if self.script else Answer(200, DONE)
-
-    def identify(self, authenticated: bool) -> Answer:
-        return Answer(200, DONE)
-
-
-@dataclass
-class Host:
-    port: int
-    handler: Scripted
-    counters: Counters
-
-    def lane(self, **options: Any) -> PywinrmLane:
-        settings: dict[str, Any] = {"scheme": "http", "host": "127.0.0.1", "port": self.port, "username": ADMIN.name,
-                                    "password": ADMIN.password}
-        return PywinrmLane(Endpoint(**{**settings, **options}))
-
-
-@pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine's bundle of authorities must not decide a test."""
-    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[..., Host]]:
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    listeners: list[WinrmListener] = []
-
-    def begin(*script: Answer, **settings: Any) -> Host:
-        handler, counters = Scripted(list(script)), Counters()
-        listener = WinrmListener(ListenerSettings(**settings), OneAccount(), handler, counters, "HV1")
-        port = asyncio.run_coroutine_threadsafe(listener.start(), loop).result(20)
-        listeners.append(listener)
-        return Host(port, handler, counters)
-
-    yield begin
-    for listener in listeners:
-        asyncio.run_coroutine_threadsafe(listener.stop(), loop).result(20)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(10)
-    loop.close()
-
-
-def send(lane: PywinrmLane, message: bytes, *, repeatable: bool = True, seconds: float = 10.0) -> bytes:
-    return lane.send(message, Deadline(CLOCK, seconds), repeatable=repeatable)
+from cryptography.hazmat.primitives import serialization
+from simulator.cim.model import Account
+from simulator.net.contract import DROP_BEFORE, ENDLESS, GARBAGE_SEALED, RESET, SLOW, STALL, TRUNCATE, UNAUTHORIZED, Answer
+from support.listener import CLOCK, DONE, send
 
 
 def test_many_messages_share_one_connection_and_one_log_on(start):
@@ -169,8 +63,9 @@ def test_a_lost_answer_is_asked_for_again_only_when_that_does_no_harm(start, tra
 
 
 @pytest.mark.parametrize("repeatable", [True, False])
-def test_an_empty_400_rebuilds_the_context_for_what_may_be_repeated(start, repeatable):
-    host = start(Answer(200, DONE), Answer(400, b""))
+@pytest.mark.parametrize("status", [400, 500])
+def test_an_empty_400_or_500_rebuilds_the_context_for_what_may_be_repeated(start, status, repeatable):
+    host = start(Answer(200, DONE), Answer(status, b""))
     lane = host.lane()
     send(lane, b"<first/>")
     if repeatable:
@@ -253,46 +148,83 @@ def test_an_idle_connection_that_the_host_closed_is_replaced(start):
     assert lane.stats.connections >= 2
 
 
-def test_tls_is_trusted_by_the_given_authority_only(start, tmp_path):
-    authority, other = trustme.CA(), trustme.CA()
-    certificate = authority.issue_cert("127.0.0.1")
-    certificate.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
-    certificate.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    other.cert_pem.write_to_path(str(tmp_path / "other.pem"))
-    host = start(tls=TlsFiles(tmp_path / "cert.pem", tmp_path / "key.pem"))
-    for ca_path in (None, str(tmp_path / "other.pem")):
+def test_tls_is_trusted_by_the_given_authority_only(start, certificates):
+    host = start(tls=certificates.tls)
+    for ca_path in (None, certificates.stranger):
         with pytest.raises(TlsNotTrusted) as caught:
             send(host.lane(scheme="https", ca_path=ca_path), b"<a/>")
         assert caught.value.error_code == "tls_not_trusted"
     assert host.counters.auth_legs == 0
-    trusted = host.lane(scheme="https", ca_path=str(tmp_path / "ca.pem"))
+    trusted = host.lane(scheme="https", ca_path=certificates.ca)
     assert send(trusted, b"<a/>") == DONE
     assert send(host.lane(scheme="https", validate=False), b"<b/>") == DONE
     assert host.handler.seen == [b"<a/>", b"<b/>"]
-    wrong_name = host.lane(scheme="https", host="localhost", ca_path=str(tmp_path / "ca.pem"))
     with pytest.raises(TlsNotTrusted):
-        send(wrong_name, b"<a/>")
+        send(host.lane(scheme="https", host="localhost", ca_path=certificates.ca), b"<a/>")
 
 
 @pytest.mark.parametrize("cbt_hardening", ["None", "Relaxed", "Strict"])
-def test_ntlm_over_tls_sends_channel_bindings(start, tmp_path, cbt_hardening):
-    authority = trustme.CA()
-    certificate = authority.issue_cert("127.0.0.1")
-    certificate.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
-    certificate.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    host = start(tls=TlsFiles(tmp_path / "cert.pem", tmp_path / "key.pem"), cbt_hardening=cbt_hardening)
-    lane = host.lane(scheme="https", ca_path=str(tmp_path / "ca.pem"))
+def test_ntlm_over_tls_sends_channel_bindings(start, certificates, cbt_hardening):
+    host = start(tls=certificates.tls, cbt_hardening=cbt_hardening)
+    lane = host.lane(scheme="https", ca_path=certificates.ca)
     assert [send(lane, b"<a/>") for _ in range(3)] == [DONE] * 3
     assert (host.counters.connections, host.counters.auth_legs) == (1, 2)
 
 
-@pytest.mark.parametrize("transport", ["credssp"])
-def test_other_transports_seal_too(start, transport):
-    host = start(schemes=("CredSSP",))
-    lane = host.lane(transport=transport)
+def test_a_wrong_channel_binding_looks_like_a_wrong_password(start, certificates):
+    host = start(tls=certificates.tls, cbt_hardening="Strict")
+    with pytest.raises(AuthenticationFailed) as caught:
+        send(host.lane(scheme="https", ca_path=certificates.ca, send_cbt=False), b"<a/>")
+    assert caught.value.error_code == "wrong_credentials"
+
+
+@pytest.mark.parametrize("message_encryption", ["auto", "always"])
+@pytest.mark.parametrize("tls", [False, True])
+def test_credssp_seals_large_messages_in_parts(start, certificates, tls, message_encryption):
+    host = start(schemes=("CredSSP",), **({"tls": certificates.tls} if tls else {}))
+    lane = host.lane(transport="credssp", message_encryption=message_encryption, scheme="https" if tls else "http", ca_path=certificates.ca)
     large = b"<a>" + b"x" * 40000 + b"</a>"
     assert send(lane, large) == DONE
     assert host.handler.seen == [large]
+    assert host.directory.callers[0].delegated
     lane.close()
+
+
+def test_a_wrong_password_over_credssp(start):
+    host = start(schemes=("CredSSP",))
+    lane = host.lane(transport="credssp", password="wrong")
+    for _ in range(4):
+        with pytest.raises(AuthenticationFailed) as caught:
+            send(lane, b"<a/>")
+        assert caught.value.error_code == "wrong_credentials"
+    assert host.counters.logon_failures <= 2
+    assert host.handler.seen == []
+
+
+def test_a_certificate_is_an_account(start, certificates):
+    account = Account("backup", "x", certificate_subject="backup")
+    host = start(schemes=("Certificate",), tls=certificates.tls, account=account)
+    lane = host.lane(scheme="https", transport="certificate", username=None, password=None, ca_path=certificates.ca,
+                     cert_pem=certificates.client, cert_key_pem=certificates.client_key)
+    assert [send(lane, b"<a/>"), send(lane, b"<b/>")] == [DONE, DONE]
+    assert host.directory.callers[0].scheme == "certificate"
+
+
+def test_a_certificate_with_an_encrypted_key(start, certificates, tmp_path):
+    key = serialization.load_pem_private_key(Path(certificates.client_key).read_bytes(), None)
+    sealed = tmp_path / "sealed.pem"
+    sealed.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+                                         serialization.BestAvailableEncryption(b"geheim")))
+    host = start(schemes=("Certificate",), tls=certificates.tls, account=Account("backup", "x", certificate_subject="backup"))
+    options = {"scheme": "https", "transport": "certificate", "username": None, "password": None, "ca_path": certificates.ca,
+               "cert_pem": certificates.client, "cert_key_pem": str(sealed)}
+    assert send(host.lane(**options, cert_key_password="geheim"), b"<a/>") == DONE
+    with pytest.raises(HypervError):
+        send(host.lane(**options, cert_key_password="falsch"), b"<a/>")
+
+
+def test_basic_over_tls(start, certificates):
+    host = start(schemes=("Basic",), tls=certificates.tls)
+    lane = host.lane(scheme="https", transport="basic", ca_path=certificates.ca)
+    assert [send(lane, b"<a/>"), send(lane, b"<b/>")] == [DONE, DONE]
+    assert host.counters.connections == 1
