@@ -86,7 +86,8 @@ def read_host(reader: CimReader, clock: Clock, subsets: Iterable[str]) -> HostFa
     facts = HostFacts(host, present, checkpoints=checkpoints.from_rows(rows.setting_rows), vanished=vanished)
     return replace(
         facts,
-        summaries=summary.read_summaries(reader) if "summary" in parts else None,
+        summaries=summary.read_summaries(reader, [machine.settings.reference for machine in present if machine.settings])
+        if "summary" in parts else None,
         disks=disks.read_disks(reader) if "disks" in parts else None,
         integration=integration.read_integration(reader) if "integration" in parts else None,
         relations=replication.read_relations(reader) if "replication" in parts else None,

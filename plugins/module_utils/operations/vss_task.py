@@ -168,7 +168,7 @@ def _result(done: Sequence[dict[str, Any]], prepared: Prepared) -> dict[str, Any
         return result
     result["results"] = entries
     if failed:
-        names = ", ".join(f"{entry['vm']['name']} ({entry['error_code']})" for entry in failed[:5])
+        names = ", ".join(f"{entry['vm']['name']!r} ({entry['error_code']})" for entry in failed[:5])
         result.update({"failed": True, "error_code": "some_failed",
                        "msg": f"{len(failed)} of {len(entries)} virtual machines failed: {names}{', ...' if len(failed) > 5 else ''}."})
     return result

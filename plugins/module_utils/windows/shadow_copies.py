@@ -155,22 +155,22 @@ def create(writer: CimWriter, volume: str, *, clock: Clock, busy_wait: float, pr
 
 
 def delete(writer: CimWriter, shadow_id: str, *, clock: Clock, tries: int = 3, pause: float = 5.0) -> None:
-    """Delete exactly this shadow copy, then look: True success is that the ID is gone (operations 5.6).
+    """Delete exactly this shadow copy, then look: success is that the ID is gone (operations 5.6).
 
     Gone already is success. Raises the last error after ``tries`` attempts.
     """
     for attempt in range(1, tries + 1):
+        if attempt > 1:
+            clock.sleep(pause)
         try:
             writer.delete(shadow_reference(shadow_id))
+            if not _exists(writer, shadow_id):
+                return
         except NotFound:
             return
         except HypervError:
             if attempt == tries:
                 raise
-        if not _exists(writer, shadow_id):
-            return
-        if attempt < tries:
-            clock.sleep(pause)
     raise HypervError(f"The shadow copy {shadow_id} is still there after {tries} attempts to delete it.", error_code="vss_delete_failed")
 
 

@@ -29,13 +29,18 @@ INTENTS = "intents"
 
 _ICACLS = "%SystemRoot%\\System32\\icacls.exe "
 IS_LINK = Command('dir /B /AL "%AGH_STATE%*"', reads_only=True)
-MAKE = Command('mkdir "%AGH_STATE%"')
-CLOSE = Command(_ICACLS + '"%AGH_STATE%" /inheritance:r /grant:r *S-1-5-18:(OI)(CI)F *S-1-5-32-544:(OI)(CI)F /Q')
+EXISTS = Command('if exist "%AGH_STATE%" (exit 0) else (exit 3)', reads_only=True)
+MAKE = Command('mkdir "%AGH_NEW%"')
+CLOSE = Command(_ICACLS + '"%AGH_NEW%" /inheritance:r /grant:r *S-1-5-18:(OI)(CI)F *S-1-5-32-544:(OI)(CI)F /Q')
+OWN_NEW = Command(_ICACLS + '"%AGH_NEW%" /setowner *S-1-5-32-544 /Q')
 OWN = Command(_ICACLS + '"%AGH_STATE%" /setowner *S-1-5-32-544 /Q')
+# ren fails when the name is taken, where move would put the folder inside
+NAME = Command(f'ren "%AGH_NEW%" {FOLDER}')
+DROP = Command('rmdir "%AGH_NEW%" || exit 3')
 SAVE = Command(_ICACLS + '"%AGH_STATE%" /save "%AGH_SAVED%" /Q')
 SHOW = Command('type "%AGH_SAVED%"', reads_only=True)
 FORGET = Command('del /F /Q "%AGH_SAVED%"')
-LIST = Command('dir /B /A "%AGH_STATE%"', reads_only=True)
+LIST_NEW = Command('dir /B /A "%AGH_NEW%"', reads_only=True)
 MAKE_PARTS = Command('mkdir "%AGH_LINKS%" "%AGH_INTENTS%"')
 
 _TRUSTED = {"SY", "BA", "S-1-5-18", "S-1-5-32-544"}
@@ -129,28 +134,35 @@ def sddl_of(saved: bytes) -> str:
 
 
 def ensure(writer: CimWriter, folder: StateFolder, token: str) -> None:
-    """Make the state folder when it is missing, then check it. ``token`` names the temporary file of the check.
+    """Make the state folder when it is missing, then check it.
 
-    Raises HypervError ``state_dir_untrusted`` with the finding: then nothing of ours runs on this host until a person looked.
+    It is made under a name that ``token`` makes unforeseeable, closed, and only then given its name: whenever the controller dies,
+    the folder is either closed or not there. Raises HypervError ``state_dir_untrusted`` with the finding: then nothing
+    of ours runs on this host until a person looked.
     """
     drive = folder.path[:2]
-    values = {"STATE": folder.path, "LINKS": folder.links, "INTENTS": folder.intents,
-              "SAVED": f"{drive}\\Windows\\Temp\\agentless.hyperv.{token}.acl"}
+    values = {"STATE": folder.path, "LINKS": folder.links, "INTENTS": folder.intents, "NEW": f"{folder.path}.{token}",
+              "SAVED": f"{drive}\\Windows\\Temp\\{FOLDER}.{token}.acl"}
     with writing_programs(writer, values) as programs:
         _refuse_links(programs, folder)
-        made = programs.run(MAKE, timeout=files.SHORT).exit_code == 0
-        if made:
-            for command in (CLOSE, OWN):
-                files.expect_success(programs.run(command, timeout=files.SHORT), f"Closing {folder.path}", "state_dir_not_made")
-            if programs.run(LIST, timeout=files.SHORT).stdout.strip():
-                raise _untrusted(folder, "something was put into it while it was made")
+        if programs.run(EXISTS, timeout=files.SHORT).exit_code != 0:
+            _make(programs, folder)
         problem = _problem(programs)
         if problem is not None:
             raise _untrusted(folder, problem)
         _refuse_links(programs, folder)
-        if not made:
-            files.expect_success(programs.run(OWN, timeout=files.SHORT), f"Owning {folder.path}", "state_dir_not_made")
+        files.expect_success(programs.run(OWN, timeout=files.SHORT), f"Owning {folder.path}", "state_dir_not_made")
         programs.run(MAKE_PARTS, timeout=files.SHORT)  # existing ones make it fail: only what they are counts, and they inherit
+
+
+def _make(programs: Programs, folder: StateFolder) -> None:
+    files.expect_success(programs.run(MAKE, timeout=files.SHORT), f"Making {folder.path}", "state_dir_not_made")
+    for command in (CLOSE, OWN_NEW):
+        files.expect_success(programs.run(command, timeout=files.SHORT), f"Closing {folder.path}", "state_dir_not_made")
+    if programs.run(LIST_NEW, timeout=files.SHORT).stdout.strip():
+        raise _untrusted(folder, "something was put into it while it was made")
+    if programs.run(NAME, timeout=files.SHORT).exit_code != 0:  # another run was faster
+        programs.run(DROP, timeout=files.SHORT)
 
 
 def _refuse_links(programs: Programs, folder: StateFolder) -> None:
