@@ -1,0 +1,5 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``make demo``: a simulated fleet, the shipped playbook run against it, and the proof of what was copied."""
+from __future__ import annotations
