@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Clock
@@ -47,13 +48,32 @@ class HostFacts:
     vanished: tuple[Machine, ...] = ()
     chains: Mapping[str, Chain] = field(default_factory=dict)
 
+    @cached_property
+    def _disks_by_owner(self) -> dict[str, list[Disk]]:
+        found: dict[str, list[Disk]] = {}
+        for disk in self.disks or ():
+            found.setdefault(disk.owner_id, []).append(disk)
+        return found
+
+    @cached_property
+    def _checkpoints_by_vm(self) -> dict[str, list[Checkpoint]]:
+        found: dict[str, list[Checkpoint]] = {}
+        for item in self.checkpoints:
+            found.setdefault(item.vm_id, []).append(item)
+        return found
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of all VMs."""
+        return tuple(machine.name for machine in self.machines)
+
     def disks_of(self, vm_id: str) -> tuple[Disk, ...]:
         """The disks of a VM as it is now."""
-        return tuple(disk for disk in self.disks or () if disk.owner_id == vm_id)
+        return tuple(self._disks_by_owner.get(vm_id, ()))
 
     def checkpoints_of(self, vm_id: str) -> tuple[Checkpoint, ...]:
         """The checkpoints of a VM, oldest first."""
-        return tuple(item for item in self.checkpoints if item.vm_id == vm_id)
+        return tuple(self._checkpoints_by_vm.get(vm_id, ()))
 
     def place(self, path: str) -> Place:
         """On which volume a path lies."""

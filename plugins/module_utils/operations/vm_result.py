@@ -122,7 +122,7 @@ def _integration(told: Integration) -> dict[str, Any]:
 def _cluster(facts: HostFacts, machine: Machine) -> dict[str, Any] | None:
     if facts.cluster is None:
         return None
-    found = facts.cluster.role_of(machine.vm_id, machine.name, [other.name for other in facts.machines])
+    found = facts.cluster.role_of(machine.vm_id, machine.name, facts.names)
     if found is None:
         return {"clustered": False, "role": None, "group": None, "owner_node": None, "state": None, "matched_by": None}
     role, how = found

@@ -36,6 +36,9 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.windows.shadow_co
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import Intent, StateFolder
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.volumes import Volume
 
+_TRIES = 3
+_PAUSE = 5.0
+
 EVIDENCE = "shadow copy made through WMI, no writers took part"
 
 
@@ -134,21 +137,33 @@ def _shadow_of(volume: Volume, request: Request, tools: Tools, leftovers: list[L
 
 def _remove(shadow_id: str, linked: bool, tools: Tools, leftovers: list[Leftover]) -> bool:
     """Unlink, then delete exactly this shadow copy. True when both are gone."""
-    link = tools.folder.link_for(shadow_id)
-    clean = True
-    if linked:
-        try:
-            files.remove_link(tools.writer, link)
-        except HypervError as error:
-            if error.error_code != "link_not_removed" or shadow_id.lower() in files.link_names(tools.writer, tools.folder.links):
-                leftovers.append(Leftover("link", link, tools.folder.links, f'rmdir "{link}"'))
-                clean = False
+    clean = not linked or _unlink(shadow_id, tools)
+    if not clean:
+        link = tools.folder.link_for(shadow_id)
+        leftovers.append(Leftover("link", link, tools.folder.links, f'rmdir "{link}"'))
     try:
         shadow_copies.delete(tools.writer, shadow_id, clock=tools.clock)
     except HypervError:
         leftovers.append(Leftover("shadow_copy", shadow_id, "this host", f"vssadmin delete shadows /shadow={shadow_id}"))
         return False
     return clean
+
+
+def _unlink(shadow_id: str, tools: Tools) -> bool:
+    """Remove the link, with three tries: taking a link away twice does no harm. True when it is gone."""
+    for attempt in range(1, _TRIES + 1):
+        try:
+            files.remove_link(tools.writer, tools.folder.link_for(shadow_id))
+            return True
+        except HypervError:
+            if attempt < _TRIES:
+                tools.clock.sleep(_PAUSE)
+        try:
+            if shadow_id.lower() not in files.link_names(tools.writer, tools.folder.links):
+                return True
+        except HypervError:
+            continue
+    return False
 
 
 def _forget_intent(request: Request, tools: Tools, leftovers: list[Leftover]) -> None:
