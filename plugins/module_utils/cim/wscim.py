@@ -97,7 +97,13 @@ def _instance(node: Element, namespace: str, class_name: str, nesting: int) -> I
         if name == "Location" and tag == _LOCATION:
             continue  # wire 10, C6
         text_value = one.text
-        value = text_value if text_value is not None and not len(one) else _value(one, namespace, nesting)
+        value: RawValue
+        if len(one):
+            value = _value(one, namespace, nesting)
+        elif text_value is not None:
+            value = text_value
+        else:  # most properties of most classes are nil
+            value = None if one.attrib.get(_NIL) in _TRUE else _value(one, namespace, nesting)
         if name not in values:
             values[name] = value
         elif name in arrays:

@@ -58,6 +58,11 @@ class Settings:
     secure_boot: bool | None
 
     @property
+    def reference(self) -> Reference:
+        """The address of this configuration."""
+        return Reference(NAMESPACE, "Msvm_VirtualSystemSettingData", {"InstanceID": self.instance_id})
+
+    @property
     def version_number(self) -> tuple[int, int] | None:
         """The configuration version as numbers, for comparing; None when the host sent none."""
         match = _VERSION.match(self.version or "")

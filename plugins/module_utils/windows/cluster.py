@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.available import enumerate_available
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader
@@ -49,11 +50,15 @@ class Cluster:
     shared_volumes: tuple[SharedVolume, ...] = ()
     problem: str | None = None
 
+    @cached_property
+    def _roles_by_id(self) -> dict[str, Role]:
+        return {role.vm_id.strip("{}").lower(): role for role in reversed(self.roles) if role.vm_id is not None}
+
     def role_of(self, vm_id: str, name: str, names: Sequence[str]) -> tuple[Role, str] | None:
         """The role of a VM and how it was found: ``vm_id``, or ``name`` when no id could be read and the name is unique."""
-        for role in self.roles:
-            if role.vm_id is not None and role.vm_id.strip("{}").lower() == vm_id.lower():
-                return role, "vm_id"
+        known = self._roles_by_id.get(vm_id.lower())
+        if known is not None:
+            return known, "vm_id"
         wanted = {f"virtual machine {name}".casefold(), name.casefold()}
         found = [role for role in self.roles
                  if role.vm_id is None and (role.name.casefold() in wanted or (role.group or "").casefold() == name.casefold())]
