@@ -109,7 +109,7 @@ def _sid(context: Context, text: str) -> str:
         name = locales.account_name(sid, context.facts.locale) or ""
         if text.lower() in (name.lower(), name.rpartition("\\")[2].lower()):
             return sid
-    if text.lower() in identity.WELL_KNOWN:  # an English name on a host that has another one for it
+    if text.lower() in identity.WELL_KNOWN or re.search(r'["/\[\]:;|=,+*?<>]', text):  # an English name on a host that has another one for it
         raise Win32Error(errors.NONE_MAPPED, text)
     sid_of_account = identity.principal_sid(text, context.facts.name)
     if sid_of_account is None:

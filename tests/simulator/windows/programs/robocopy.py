@@ -27,7 +27,8 @@ COPIED, EXTRA, MISMATCH, FAILED, FATAL = 1, 2, 4, 8, 16
 UNFINISHED = datetime(1980, 1, 2, tzinfo=UTC)
 """The time of a file that is not copied completely, so that the next run copies it again."""
 
-_NO_USE_WAITING = frozenset([errors.FILE_NOT_FOUND, errors.PATH_NOT_FOUND, errors.INVALID_NAME, errors.NOT_A_DIRECTORY])
+_NO_USE_WAITING = frozenset([errors.FILE_NOT_FOUND, errors.PATH_NOT_FOUND, errors.INVALID_NAME, errors.NOT_A_DIRECTORY,
+                             errors.ALREADY_EXISTS])
 _BACKUP_OPERATORS = "S-1-5-32-551"
 
 _Wait = Generator["float | NeedInput", None, bool]
