@@ -109,7 +109,8 @@ def _sid(context: Context, text: str) -> str:
         name = locales.account_name(sid, context.facts.locale) or ""
         if text.lower() in (name.lower(), name.rpartition("\\")[2].lower()):
             return sid
-    if text.lower() in identity.WELL_KNOWN or re.search(r'["/\[\]:;|=,+*?<>]', text):  # an English name on a host that has another one for it
+    english = text.lower() in identity.WELL_KNOWN  # on a host that has another name for it
+    if english or re.search(r'["/\[\]:;|=,+*?<>]', text):
         raise Win32Error(errors.NONE_MAPPED, text)
     sid_of_account = identity.principal_sid(text, context.facts.name)
     if sid_of_account is None:

@@ -220,7 +220,7 @@ def test_a_created_process_outlives_every_shell_and_reports_through_a_file(tmp_p
 
 def test_an_error_level_on_the_same_line_is_that_of_before(wmi: Wmi) -> None:
     wmi.invoke("Win32_Process", "Create", CommandLine='cmd.exe /c "nosuch & echo [%errorlevel%]>D:\\done & echo %errorlevel%>D:\\empty"')
-    assert wmi.rig.files.read_file("D:\\done") == b"[0]\r\n"
+    assert wmi.rig.files.read_file("D:\\done") == b"[0] \r\n"
     assert wmi.rig.files.read_file("D:\\empty") == b""  # a digit before the sign is the handle to redirect
 
 
