@@ -107,7 +107,7 @@ vm:
       returned: always
     enabled_state: {description: The number behind RV(vm.state)., type: int, returned: always}
     health: {description: "V(ok), V(major_failure) or V(critical).", type: str, returned: always}
-    busy: {description: What the host is doing to it, such as V(merging_disks)., type: str, returned: always}
+    busy: {description: "What the host is doing to it, such as V(merging_disks).", type: str, returned: always}
     storage_offline: {description: Whether the storage of its configuration cannot be reached., type: bool, returned: always}
     uptime: {description: Seconds since it started., type: int, returned: always}
     last_state_change: {description: When the state changed last., type: str, returned: always}
