@@ -9,6 +9,7 @@ delete exactly that shadow copy, take the intent away. What cannot be removed is
 from __future__ import annotations
 
 import ntpath
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -68,7 +69,7 @@ class Tools:
 
 def execute(plan: CopyPlan, facts: HostFacts, request: Request, tools: Tools) -> list[Outcome]:
     """Carry out the plan; one VM's failure never stops the others. Raises only when nothing can be begun (state folder)."""
-    state.ensure(tools.writer, tools.folder, request.run_id)
+    state.ensure(tools.writer, tools.folder)
     outcomes: list[Outcome] = []
     for volume in plan.volumes():
         outcomes.extend(_copy_from_volume(volume, plan.jobs_on(volume), facts, request, tools))
@@ -107,13 +108,13 @@ def _shadow_of(volume: Volume, request: Request, tools: Tools, leftovers: list[L
     """A linked shadow copy for the time of the block; afterwards it is gone, or in ``leftovers``."""
     writer = tools.writer
     before = tuple(shadow.shadow_id for shadow in shadow_copies.read_shadow_copies(writer))
-    now = system.read_time(writer)
-    state.write_intent(writer, tools.folder, Intent(request.run_id, now, volume.device_id, before))
-    tools.progress(f"making a shadow copy of {volume.root}")
+    intent = Intent(request.run_id, secrets.token_hex(4), system.read_time(writer), volume.device_id, before)
     shadow_id: str | None = None
     linked = False
     unknown = False
     try:
+        state.write_intent(writer, tools.folder, intent)
+        tools.progress(f"making a shadow copy of {volume.root}")
         try:
             shadow_id = shadow_copies.create(writer, volume.device_id, clock=tools.clock, busy_wait=tools.busy_wait,
                                              progress=tools.progress)
@@ -132,7 +133,7 @@ def _shadow_of(volume: Volume, request: Request, tools: Tools, leftovers: list[L
     finally:
         removed = shadow_id is None or _remove(shadow_id, linked, tools, leftovers)
         if removed and not unknown:
-            _forget_intent(request, tools, leftovers)
+            _forget_intent(intent, tools, leftovers)
 
 
 def _remove(shadow_id: str, linked: bool, tools: Tools, leftovers: list[Leftover]) -> bool:
@@ -166,12 +167,17 @@ def _unlink(shadow_id: str, tools: Tools) -> bool:
     return False
 
 
-def _forget_intent(request: Request, tools: Tools, leftovers: list[Leftover]) -> None:
-    try:
-        state.remove_intent(tools.writer, tools.folder, request.run_id)
-    except HypervError:
-        path = tools.folder.intent_for(request.run_id)
-        leftovers.append(Leftover("intent", path, tools.folder.intents, f'del "{path}"'))
+def _forget_intent(intent: Intent, tools: Tools, leftovers: list[Leftover]) -> None:
+    """Nothing that it announced is left: take it away, with three tries."""
+    for attempt in range(1, _TRIES + 1):
+        try:
+            state.remove_intent(tools.writer, tools.folder, intent)
+            return
+        except HypervError:
+            if attempt < _TRIES:
+                tools.clock.sleep(_PAUSE)
+    path = tools.folder.intent_for(intent.name)
+    leftovers.append(Leftover("intent", path, tools.folder.intents, f'del "{path}"'))
 
 
 def _suspects(tools: Tools, volume: Volume, before: Sequence[str]) -> list[Leftover]:

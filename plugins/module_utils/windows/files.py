@@ -33,13 +33,12 @@ _LONGEST_NAMES = 5000
 MAKE_FOLDER = Command('mkdir "%AGH_PATH%"')
 MAKE_LINK = Command('mklink /D "%AGH_LINK%" "%AGH_TARGET%"')
 LIST_LINKS = Command('dir /B /AL "%AGH_PATH%"', reads_only=True)
-# rmdir tells a failure only to ||, and del calls a file that it could not remove no failure at all
+# rmdir tells a failure only to ||
 REMOVE_LINK = Command('rmdir "%AGH_LINK%" || exit 3')
 FIND_MANIFESTS = Command(_SYSTEM32 + 'findstr.exe /S /N "^" "%AGH_MANIFESTS%"', reads_only=True)
 WRITE_TEXT = Command(_SYSTEM32 + 'findstr.exe "^" > "%AGH_PATH%"')
 READ_TEXT = Command('type "%AGH_PATH%"', reads_only=True)
 RENAME = Command('move /Y "%AGH_PATH%" "%AGH_FINAL%"')
-REMOVE_FILE = Command('del /F /Q "%AGH_PATH%" & if exist "%AGH_PATH%" exit 3')
 
 
 @dataclass(frozen=True)
@@ -170,19 +169,35 @@ def write_text(writer: CimWriter, path: str, final: str, data: bytes) -> None:
     """Write a small ASCII file under a temporary name, read it back, and rename it into place.
 
     The text travels through standard input, so that nothing of it stands on a command line. ``data`` has CRLF lines of less than
-    8000 characters. Raises HypervError ``file_not_written``.
+    8000 characters. After any error the host is asked what ``final`` holds: only when that is not ``data``, the error is raised
+    (HypervError ``file_not_written``, or why the host could not be reached).
     """
+    try:
+        _write_text(writer, path, final, data)
+    except HypervError:
+        if not _holds(writer, final, data):
+            raise
+
+
+def _write_text(writer: CimWriter, path: str, final: str, data: bytes) -> None:
     with writing_programs(writer, {"PATH": path, "FINAL": final}) as programs:
         expect_success(programs.run(WRITE_TEXT, timeout=SHORT, stdin=data), f"Writing {path}", "file_not_written")
-        written = programs.run(READ_TEXT, timeout=SHORT).stdout.decode("utf-8", "replace")
-        if written.splitlines() != data.decode("ascii").splitlines():
+        if not _same_text(programs.run(READ_TEXT, timeout=SHORT), data):
             raise HypervError(f"{path} does not hold what was written to it.", error_code="file_not_written")
         expect_success(programs.run(RENAME, timeout=SHORT), f"Renaming {path}", "file_not_written")
 
 
-def remove_file(writer: CimWriter, path: str) -> None:
-    """Remove one file. Raises HypervError ``file_not_removed``."""
-    expect_success(run(writer, REMOVE_FILE, {"PATH": path}), f"Removing {path}", "file_not_removed")
+def _holds(reader: CimReader, path: str, data: bytes) -> bool:
+    """True when a file is there and holds ``data``; False also when nobody can tell."""
+    try:
+        with reading_programs(reader, {"PATH": path}) as programs:
+            return _same_text(programs.run(READ_TEXT, timeout=SHORT), data)
+    except HypervError:
+        return False
+
+
+def _same_text(shown: ProgramResult, data: bytes) -> bool:
+    return shown.stdout.decode("utf-8", "replace").splitlines() == data.decode("ascii").splitlines()
 
 
 def read_manifests(reader: CimReader, host_folder: str) -> dict[tuple[str, str], str]:

@@ -72,6 +72,10 @@ class Programs:
         self._variables = variables
         self._reads_only = reads_only
 
+    def values(self, *names: str) -> dict[str, str]:
+        """The values of these names, for a shell of their own."""
+        return {name: self._variables[PREFIX + name] for name in names}
+
     def run(self, command: Command, *, timeout: float, stdin: bytes | None = None, on_output: OutputHandler | None = None) -> ProgramResult:
         """Run a command to its end. Raises ValueError for a writing command in a reading shell or an unknown variable."""
         if self._reads_only and not command.reads_only:

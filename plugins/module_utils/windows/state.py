@@ -8,8 +8,10 @@ no reparse point, belongs to Administrators or SYSTEM, and its access list admit
 """
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import secrets
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -26,6 +28,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.windows.programs 
 FOLDER = "agentless.hyperv"
 LINKS = "s"
 INTENTS = "intents"
+_TEMPORARY = ".tmp"
 
 _ICACLS = "%SystemRoot%\\System32\\icacls.exe "
 IS_LINK = Command('dir /B /AL "%AGH_STATE%*"', reads_only=True)
@@ -37,10 +40,12 @@ OWN = Command(_ICACLS + '"%AGH_STATE%" /setowner *S-1-5-32-544 /Q')
 # ren fails when the name is taken, where move would put the folder inside
 NAME = Command(f'ren "%AGH_NEW%" {FOLDER}')
 DROP = Command('rmdir "%AGH_NEW%" || exit 3')
-SAVE = Command(_ICACLS + '"%AGH_STATE%" /save "%AGH_SAVED%" /Q')
-SHOW = Command('type "%AGH_SAVED%"', reads_only=True)
-FORGET = Command('del /F /Q "%AGH_SAVED%"')
+# one line, so that its file is gone whatever becomes of the connection
+SHOW = Command(_ICACLS + '"%AGH_STATE%" /save "%AGH_SAVED%" /Q >nul && type "%AGH_SAVED%" & del /F /Q "%AGH_SAVED%"')
 LIST_NEW = Command('dir /B /A "%AGH_NEW%"', reads_only=True)
+# del calls a file that it could not remove no failure at all
+REMOVE_INTENT = Command('del /F /Q "%AGH_PATH%" & del /F /Q "%AGH_TEMPORARY%"'
+                        ' & (if exist "%AGH_PATH%" exit 3) & if exist "%AGH_TEMPORARY%" exit 3')
 MAKE_PARTS = Command('mkdir "%AGH_LINKS%" "%AGH_INTENTS%"')
 
 _TRUSTED = {"SY", "BA", "S-1-5-18", "S-1-5-32-544"}
@@ -63,26 +68,35 @@ class StateFolder:
 
     @property
     def intents(self) -> str:
-        """Where intents stand, named by the run."""
+        """Where intents stand."""
         return f"{self.path}\\{INTENTS}"
 
     def link_for(self, shadow_id: str) -> str:
         """The link of one shadow copy."""
         return f"{self.links}\\{shadow_id}"
 
-    def intent_for(self, run_id: str) -> str:
-        """The intent of one run."""
-        return f"{self.intents}\\{run_id}.json"
+    def intent_for(self, name: str) -> str:
+        """One intent, by its name."""
+        return f"{self.intents}\\{name}.json"
 
 
 @dataclass(frozen=True)
 class Intent:
-    """What a run is about to create that cannot carry its mark at birth: so that a later run can tell what is ours."""
+    """What a run is about to create that cannot carry its mark at birth: so that a later run can tell what is ours.
+
+    ``token`` tells the intents of one run apart, also those of a retry: none ever takes the place of another.
+    """
 
     run_id: str
+    token: str
     host_time: datetime
     volume: str
     shadows_before: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The name of its file, without the ending."""
+        return f"{self.run_id}_{self.token}"
 
     def dump(self) -> bytes:
         """ASCII JSON, one value a line."""
@@ -133,20 +147,20 @@ def sddl_of(saved: bytes) -> str:
     return next((line for line in lines if re.match(r"(?:O:|G:|D:)", line)), "")
 
 
-def ensure(writer: CimWriter, folder: StateFolder, token: str) -> None:
+def ensure(writer: CimWriter, folder: StateFolder) -> None:
     """Make the state folder when it is missing, then check it.
 
-    It is made under a name that ``token`` makes unforeseeable, closed, and only then given its name: whenever the controller dies,
+    It is made under an unforeseeable name, closed, and only then given its name: whenever the controller dies,
     the folder is either closed or not there. Raises HypervError ``state_dir_untrusted`` with the finding: then nothing
     of ours runs on this host until a person looked.
     """
-    drive = folder.path[:2]
+    drive, token = folder.path[:2], secrets.token_hex(6)
     values = {"STATE": folder.path, "LINKS": folder.links, "INTENTS": folder.intents, "NEW": f"{folder.path}.{token}",
               "SAVED": f"{drive}\\Windows\\Temp\\{FOLDER}.{token}.acl"}
     with writing_programs(writer, values) as programs:
         _refuse_links(programs, folder)
         if programs.run(EXISTS, timeout=files.SHORT).exit_code != 0:
-            _make(programs, folder)
+            _make(programs, folder, writer)
         problem = _problem(programs)
         if problem is not None:
             raise _untrusted(folder, problem)
@@ -155,14 +169,19 @@ def ensure(writer: CimWriter, folder: StateFolder, token: str) -> None:
         programs.run(MAKE_PARTS, timeout=files.SHORT)  # existing ones make it fail: only what they are counts, and they inherit
 
 
-def _make(programs: Programs, folder: StateFolder) -> None:
-    files.expect_success(programs.run(MAKE, timeout=files.SHORT), f"Making {folder.path}", "state_dir_not_made")
-    for command in (CLOSE, OWN_NEW):
-        files.expect_success(programs.run(command, timeout=files.SHORT), f"Closing {folder.path}", "state_dir_not_made")
-    if programs.run(LIST_NEW, timeout=files.SHORT).stdout.strip():
-        raise _untrusted(folder, "something was put into it while it was made")
-    if programs.run(NAME, timeout=files.SHORT).exit_code != 0:  # another run was faster
-        programs.run(DROP, timeout=files.SHORT)
+def _make(programs: Programs, folder: StateFolder, writer: CimWriter) -> None:
+    try:
+        files.expect_success(programs.run(MAKE, timeout=files.SHORT), f"Making {folder.path}", "state_dir_not_made")
+        for command in (CLOSE, OWN_NEW):
+            files.expect_success(programs.run(command, timeout=files.SHORT), f"Closing {folder.path}", "state_dir_not_made")
+        if programs.run(LIST_NEW, timeout=files.SHORT).stdout.strip():
+            raise _untrusted(folder, "something was put into it while it was made")
+        if programs.run(NAME, timeout=files.SHORT).exit_code != 0:  # another run was faster
+            programs.run(DROP, timeout=files.SHORT)
+    except HypervError:
+        with contextlib.suppress(HypervError):  # the first error says more; an empty, closed folder is all that may stay
+            files.run(writer, DROP, programs.values("NEW"))
+        raise
 
 
 def _refuse_links(programs: Programs, folder: StateFolder) -> None:
@@ -172,13 +191,9 @@ def _refuse_links(programs: Programs, folder: StateFolder) -> None:
 
 
 def _problem(programs: Programs) -> str | None:
-    saved = programs.run(SAVE, timeout=files.SHORT)
-    try:
-        if saved.exit_code != 0:
-            return f"its access list cannot be read ({said(saved)})"
-        return problem_with_sddl(sddl_of(programs.run(SHOW, timeout=files.SHORT).stdout))
-    finally:
-        programs.run(FORGET, timeout=files.SHORT)
+    shown = programs.run(SHOW, timeout=files.SHORT)
+    sddl = sddl_of(shown.stdout)
+    return problem_with_sddl(sddl) if sddl else f"its access list cannot be read ({said(shown)})"
 
 
 def _untrusted(folder: StateFolder, problem: str) -> HypervError:
@@ -190,10 +205,12 @@ def _untrusted(folder: StateFolder, problem: str) -> HypervError:
 
 def write_intent(writer: CimWriter, folder: StateFolder, intent: Intent) -> None:
     """Leave an intent on the host before the shadow copy is made."""
-    path = folder.intent_for(intent.run_id)
-    files.write_text(writer, path + ".tmp", path, intent.dump())
+    path = folder.intent_for(intent.name)
+    files.write_text(writer, path + _TEMPORARY, path, intent.dump())
 
 
-def remove_intent(writer: CimWriter, folder: StateFolder, run_id: str) -> None:
-    """Take the intent of a run away: everything it announced is gone."""
-    files.remove_file(writer, folder.intent_for(run_id))
+def remove_intent(writer: CimWriter, folder: StateFolder, intent: Intent) -> None:
+    """Take an intent away, half-written or not: everything it announced is gone. Raises HypervError ``file_not_removed``."""
+    path = folder.intent_for(intent.name)
+    result = files.run(writer, REMOVE_INTENT, {"PATH": path, "TEMPORARY": path + _TEMPORARY})
+    files.expect_success(result, f"Removing {path}", "file_not_removed")
