@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -73,11 +74,7 @@ class Runner:
         validated = ModuleArgumentSpecValidator(module.ARGUMENT_SPEC, **module.RULES).validate(params)
         assert not validated.error_messages
         self.told = Told()
-        endpoint = Endpoint(scheme="http", host="127.0.0.1", port=self.running.port, transport="ntlm", username=user, password=PASSWORD)
-        clock = TestClock(self.running, self.fleet, self.skew)
-        lane = PywinrmLane(endpoint, clock)
-        try:
-            session = WsmanSession(lane, clock)
+        with self.session(user) as (session, clock):
             host = Host("hv", CimReader(session, clock), lambda: CimWriter(session, clock))
             call = Call(
                 validated.validated_parameters,
@@ -90,6 +87,15 @@ class Runner:
             )
             result: dict[str, Any] = module.run(call)
             return result
+
+    @contextmanager
+    def session(self, user: str = "Administrator") -> Iterator[tuple[WsmanSession, TestClock]]:
+        """A session with the host, and the clock that it waits by."""
+        endpoint = Endpoint(scheme="http", host="127.0.0.1", port=self.running.port, transport="ntlm", username=user, password=PASSWORD)
+        clock = TestClock(self.running, self.fleet, self.skew)
+        lane = PywinrmLane(endpoint, clock)
+        try:
+            yield WsmanSession(lane, clock), clock
         finally:
             lane.close()
 

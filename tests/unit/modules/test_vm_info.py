@@ -14,6 +14,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.errors import Hyp
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import NOTHING_VISIBLE
 from ansible_collections.agentless.hyperv.plugins.modules import hyperv_vm_info
 from simulator.hyperv.spec import CheckpointSpec, DiskSpec, GuestSpec, IntegrationSpec, VmSpec
+from simulator.soap.rules import vanish
 from simulator.spec import ClusterSpec
 from simulator.windows.spec import VolumeSpec
 
@@ -211,3 +212,19 @@ def test_clocks_apart_are_said(start: Start, skew: timedelta, warned: bool) -> N
 def test_the_language_of_the_host_does_not_matter(start: Start, locale: str) -> None:
     runner = start(locale=locale, volumes=VOLUMES, vms=(VmSpec("a"), VmSpec("b", state="off")))
     assert {name: vm["state"] for name, vm in by_name(runner.run(hyperv_vm_info)).items()} == {"a": "running", "b": "off"}
+
+
+def test_a_machine_that_goes_away_between_two_requests_is_reported(start: Start) -> None:
+    runner = start(volumes=VOLUMES, vms=(VmSpec("stays"), VmSpec("leaves")))
+    with runner.fleet.locked():
+        host = runner.running.host
+        gone = host.hyperv.find("leaves").id
+        host.rules.add(
+            vanish(lambda: host.hyperv.remove_vm(gone)),
+            operation="Enumerate",
+            when=lambda view: "Msvm_VirtualSystemSettingData" in view.document,
+        )
+    result = runner.run(hyperv_vm_info)
+    assert [vm["name"] for vm in result["vms"]] == ["stays"]
+    assert result["vanished"] == [{"vm_id": gone.upper(), "name": "leaves"}]
+    assert len(runner.told.warnings) == 1
