@@ -9,7 +9,7 @@ import signal
 import sys
 from types import FrameType
 
-from demo.show import say, show
+from demo.show import DemoRunning, say, show
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -27,6 +27,9 @@ def main() -> int:
     except KeyboardInterrupt:
         say("\nInterrupted; everything that was started has been stopped.")
         return 130
+    except DemoRunning:
+        say("A demo runs in this checkout already; end it first.")
+        return 1
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import shutil
 import sys
 import time
@@ -27,10 +28,15 @@ from demo.proofs import CopyProof
 from demo.site import HostPlan
 from demo.summary import HostOutcome, Left, Outcome, Refusal, Requests
 
+LOCK = Path(".build/demo.lock")
 COPY_SPEED = Speeds(copy_bytes_per_second=20 * MIB)
 """20 MiB/s: slow enough that a guest writes several times while one piece of a file is read."""
 _STATE = "C:\\ProgramData\\agentless.hyperv"
 _STATE_PARTS = ("\\s", "\\intents")
+
+
+class DemoRunning(Exception):
+    """The folder of the demo belongs to a demo that has not ended."""
 
 
 def say(text: str = "") -> None:
@@ -138,6 +144,18 @@ def _print(lines: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """One demo in a checkout at a time: the next one would take the files away from under it. Raises DemoRunning."""
+    LOCK.parent.mkdir(exist_ok=True)
+    with LOCK.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DemoRunning from error
+        yield
+
+
+@contextlib.contextmanager
 def started() -> Iterator[Demo]:
     """A fleet with writing guests in an empty folder; everything has ended afterwards, the files stay."""
     began = time.monotonic()
@@ -173,7 +191,7 @@ def _link_drives(folder: Path, host: SimHost) -> None:
 
 def show(stay: bool) -> int:
     """The whole demo; the exit code. ``stay``: leave the fleet running until Ctrl-C."""
-    with contextlib.chdir(CHECKOUT), started() as demo:
+    with contextlib.chdir(CHECKOUT), _alone(), started() as demo:
         heading("The fleet")
         with demo.fleet.locked():
             _print(summary.fleet_table(demo.plans, {name: running.url for name, running in demo.fleet.hosts.items()}))
