@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 EVERYONE = "S-1-1-0"
 CREATOR_OWNER = "S-1-3-0"
 NETWORK = "S-1-5-2"
+BATCH = "S-1-5-3"
+INTERACTIVE = "S-1-5-4"
 AUTHENTICATED_USERS = "S-1-5-11"
 SYSTEM = "S-1-5-18"
 ADMINISTRATORS = "S-1-5-32-544"

@@ -259,7 +259,7 @@ class Shell:
         elif tree.kind == "defined":
             answer = self.lookup(left) is not None
         elif tree.kind == "errorlevel":
-            answer = self.errorlevel >= int(left)
+            answer = self.errorlevel >= _number(left)
         else:
             if tree.fold:
                 left, right = left.lower(), right.lower()
@@ -305,7 +305,9 @@ class Shell:
     def _items(self, tree: For) -> list[str]:
         items = self.text(tree.items)
         if tree.mode == "l":
-            start, step, end = (int(number) for number in items.split(","))
+            start, step, end = (_number(number) for number in (items + ",,").split(",")[:3])
+            if step == 0:
+                raise NotSimulated("a loop without end")
             return [str(number) for number in range(start, end + (1 if step > 0 else -1), step)]
         if tree.mode == "r":
             raise NotSimulated("for /r")
@@ -345,7 +347,7 @@ def _tokens(line: str, options: str, variable: str) -> Iterator[dict[str, str]]:
     marks = delimiters.group(1) if delimiters else " \t"
     if line.startswith(";"):
         return
-    wanted = re.search(r"tokens=([\d,*-]+)", options, re.IGNORECASE)
+    wanted = re.search(r"tokens=((?:\d{1,2}(?:-\d{1,2})?|\*)(?:,(?:\d{1,2}(?:-\d{1,2})?|\*))*)", options, re.IGNORECASE)
     chosen = wanted.group(1) if wanted else "1"
     spans = [match.span() for match in re.finditer(f"[^{re.escape(marks)}]+", line)] if marks else [(0, len(line))]
     values: list[str] = []
@@ -357,9 +359,15 @@ def _tokens(line: str, options: str, variable: str) -> Iterator[dict[str, str]]:
         first, _, end = item.partition("-")
         for number in range(int(first), int(end or first) + 1):
             last = number
-            values.append(line[slice(*spans[number - 1])] if number <= len(spans) else "")
+            values.append(line[slice(*spans[number - 1])] if 1 <= number <= len(spans) else "")
     if values and any(values):
         yield {chr(ord(variable) + index): value for index, value in enumerate(values)}
+
+
+def _number(text: str) -> int:
+    """A number as cmd reads one: anything else counts as 0."""
+    match = re.match(r"\s*[+-]?\d{1,9}", text)
+    return int(match.group()) if match else 0
 
 
 def _compare(kind: str, left: str, right: str) -> bool:

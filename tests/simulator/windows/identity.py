@@ -19,6 +19,10 @@ WELL_KNOWN = {"everyone": acl.EVERYONE, "system": acl.SYSTEM, "nt authority\\sys
               "builtin\\administrators": acl.ADMINISTRATORS, "builtin\\users": acl.USERS, **GROUP_SIDS}
 
 
+_LOGON_SIDS = {"batch": acl.BATCH, "interactive": acl.INTERACTIVE}
+"""By the scheme of the log-on; any other came over the network."""
+
+
 @dataclass(frozen=True)
 class Token:
     """The rights of a process: its own SID, all SIDs, and whether its credentials reach another machine."""
@@ -81,7 +85,7 @@ def token_for(caller: Caller, machine: str, domain: str | None) -> Token:
         return system_token(machine, domain)
     account = caller.account
     own = account_sid(account, machine)
-    sids = {own, acl.EVERYONE, acl.AUTHENTICATED_USERS, acl.NETWORK, acl.USERS}
+    sids = {own, acl.EVERYONE, acl.AUTHENTICATED_USERS, acl.USERS, _LOGON_SIDS.get(caller.scheme, acl.NETWORK)}
     sids.update(GROUP_SIDS[group.lower()] for group in account.groups if group.lower() in GROUP_SIDS)
     if caller.elevated:
         sids.add(acl.ADMINISTRATORS)

@@ -4,8 +4,8 @@
 """The processes of a host: started by shells (and dying with them), by Win32_Process.Create or by the system."""
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from simulator.cim.model import Caller
@@ -20,6 +20,8 @@ from simulator.windows.programs.table import PROGRAMS
 
 TERMINATED = 1
 CONTROL_C = -1073741510
+CREATE_PROCESS_LIMIT = 32767
+"""Characters of a command line that does not go through cmd (wire 7.2)."""
 
 
 @dataclass
@@ -35,6 +37,10 @@ class SimProcess:
     context: Context
     image: str = "cmd.exe"
     exit_code: int | None = None
+    on_exit: list[Callable[[SimProcess], None]] = field(default_factory=list)
+    """Called once when it has ended, by itself or by force."""
+    unseen: Callable[[NotSimulated], None] | None = None
+    """Told of what is not simulated when nobody sees the error stream."""
     _steps: Steps | None = None
     _timer: Timer | None = None
     _waits_for_input: bool = False
@@ -50,11 +56,13 @@ class SimProcess:
             try:
                 wait = next(self._steps)
             except StopIteration as end:
-                self.exit_code = int(end.value)
+                self._end(int(end.value))
                 return
             except NotSimulated as gap:
                 self.context.err(f"simulator: {gap}")
-                self.exit_code = 1
+                if self.unseen is not None and isinstance(self.context.stderr, Nowhere):
+                    self.unseen(gap)
+                self._end(1)
                 return
             if isinstance(wait, NeedInput):
                 self._waits_for_input = True
@@ -62,6 +70,11 @@ class SimProcess:
             if wait > 0:
                 self._timer = self.clock.call_later(wait, self._step)
                 return
+
+    def _end(self, exit_code: int) -> None:
+        self.exit_code = exit_code
+        for listener in self.on_exit:
+            listener(self)
 
     def take_output(self) -> tuple[bytes, bytes]:
         """What was printed since the last call: standard output and error."""
@@ -82,9 +95,9 @@ class SimProcess:
             return
         if self._timer is not None:
             self._timer.cancel()
-        self.exit_code = exit_code
         if self._steps is not None:
             self._steps.close()
+        self._end(exit_code)
 
 
 class ProcessHost:
@@ -97,6 +110,7 @@ class ProcessHost:
         self.speeds = speeds or Speeds()
         self.processes: dict[int, SimProcess] = {}
         self.started = clock.now()
+        self.unseen: Callable[[NotSimulated], None] | None = None
         self._next_pid = 3000
 
     def start(self, caller: Caller, command_line: str, environment: Mapping[str, str], directory: str | None, *, job: str | None,
@@ -123,16 +137,39 @@ class ProcessHost:
         name, program, tail = found
         return self._launch(context, name + ".exe", command_line, program(context, tail), None)
 
+    def launch(self, caller: Caller, program: str, arguments: str, directory: str | None, *, slowness: float = 1.0,
+               on_exit: Callable[[SimProcess], None] | None = None) -> SimProcess:
+        """Run a program by its path as a service does: no cmd, no input, nobody sees its output, and it survives every shell.
+
+        ``slowness`` divides the speed at which it moves data. Raises Win32Error 2 or 3 (no such program), 206 (the command line is
+        longer than CreateProcess takes) and 267 (no such directory).
+        """
+        line = f'"{program.strip(chr(34))}"' + (f" {arguments}" if arguments else "")
+        if len(line) > CREATE_PROCESS_LIMIT:
+            raise Win32Error(errors.NAME_TOO_LONG, program)
+        context = self._context(caller, {}, directory or "C:\\Windows\\System32", 437)
+        context.stdin.closed = True
+        context.stdout = context.stderr = Nowhere()
+        speeds = self.speeds
+        context.speeds = replace(speeds, copy_bytes_per_second=speeds.copy_bytes_per_second / slowness,
+                                 hash_bytes_per_second=speeds.hash_bytes_per_second / slowness)
+        found = Shell(context).program(line, context)
+        if found is None:
+            raise Win32Error(errors.FILE_NOT_FOUND, program)
+        return self._launch(context, found[0] + ".exe", line, found[1](context, found[2]), None, on_exit)
+
     def _context(self, caller: Caller, environment: Mapping[str, str], directory: str | None, codepage: int) -> Context:
         token = identity.token_for(caller, self.facts.name, self.facts.domain)
         variables = self.environment(token, environment)
         return Context(self.facts, self.files, self.clock, token, variables, self._directory(directory, variables, token), codepage,
                        Pipe(), Memory(), Memory(), self.speeds, PROGRAMS)
 
-    def _launch(self, context: Context, image: str, line: str, steps: Steps, job: str | None) -> SimProcess:
+    def _launch(self, context: Context, image: str, line: str, steps: Steps, job: str | None,
+                on_exit: Callable[[SimProcess], None] | None = None) -> SimProcess:
         self.clock.settle()
         self._next_pid += 4
-        process = SimProcess(self._next_pid, job, line, context.token.name, self.clock.now(), self.clock, context, image)
+        process = SimProcess(self._next_pid, job, line, context.token.name, self.clock.now(), self.clock, context, image,
+                             on_exit=[on_exit] if on_exit else [], unseen=self.unseen)
         self._forget_ended()
         self.processes[process.pid] = process
         process.run(steps)

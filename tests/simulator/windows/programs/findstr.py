@@ -52,7 +52,11 @@ class _Options:
             source = f"^(?:{source})"
         if "x" in self.flags or "e" in self.flags:
             source = f"(?:{source})$"
-        return re.compile(source.encode("utf-8"), re.IGNORECASE if "i" in self.flags else 0)
+        flags = re.IGNORECASE if "i" in self.flags else 0
+        try:
+            return re.compile(source.encode("utf-8"), flags)
+        except re.error:  # a class such as [z-a], in which nothing is
+            return re.compile(b"(?!)", flags)
 
 
 def _translate(text: str) -> str:

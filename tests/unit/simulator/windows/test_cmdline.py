@@ -67,6 +67,10 @@ CASES: list[tuple[str, Mapping[str, str], str, int, Mapping[str, bytes | None]]]
     ('for /f "tokens=2 delims=," %v in ("a,b,c") do @echo %v', {}, "b\r\n", 0, START),
     ("for /f %v in ('type a.txt') do @echo <%v>", {}, "", 1, START),
     ("for /l %v in (1,1,3) do @echo %v", {}, "1\r\n2\r\n3\r\n", 0, START),
+    ("for /l %v in (x,1,y) do @echo %v", {}, "0\r\n", 0, START),
+    ("if errorlevel x echo zero", {}, "zero\r\n", 0, START),
+    ('for /f "tokens=1,*" %v in ("a b c") do @echo %w', {}, "b c\r\n", 0, START),
+    ("findstr /r [z-a] b.log", {}, "", 1, START),
     ("rem & echo never", {}, "", 0, START),
     # redirection
     ("echo x>o.txt", {}, "", 0, with_(**{"o.txt": b"x\r\n"})),
