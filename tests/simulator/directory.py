@@ -32,7 +32,7 @@ class AccountDirectory:
         """The account whose name and password fit; ``user`` is ``name``, ``DOMAIN\\name``, ``.\\name`` or ``name@realm``."""
         domain, separator, name = user.rpartition("\\")
         if not separator and "@" in user:
-            name, _, domain = user.rpartition("@")
+            name, _unused, domain = user.rpartition("@")
         account = self.account(name, domain or None)
         return account if account is not None and account.password == password else None
 

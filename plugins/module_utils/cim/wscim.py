@@ -39,7 +39,7 @@ def split_resource_uri(uri: str) -> tuple[str, str]:
     stripped = uri.strip()
     if not stripped.lower().startswith(PREFIX):
         raise ProtocolError(f"A reference of an answer is not to a CIM class: {stripped[:120]!r}.")
-    namespace, _, class_name = stripped[len(PREFIX):].rpartition("/")
+    namespace, _unused, class_name = stripped[len(PREFIX):].rpartition("/")
     if not namespace or not class_name:
         raise ProtocolError(f"A reference of an answer names no class: {stripped[:120]!r}.")
     return namespace, class_name
@@ -127,7 +127,7 @@ def _value(node: Element, namespace: str, nesting: int) -> RawValue:
         return decode_reference(node)
     if nesting <= 0:
         raise ProtocolError("An instance of an answer is nested too deeply.")
-    own_namespace, _ = _names(node[0].tag)
+    own_namespace, _unused = _names(node[0].tag)
     inner = own_namespace or namespace
     uri = xml.namespace_of(node[0].tag)
     class_name = uri.rpartition("/")[2] if uri.lower().startswith(PREFIX) else _class_of_type(node)

@@ -240,7 +240,7 @@ def _subcode(fault: Element) -> str:
     """The innermost subcode without its prefix: prefixes are the host's choice; the local names are unique (wire 5.1)."""
     node = xml.child(fault, "Code")
     name = ""
-    for _ in range(4):
+    for _unused in range(4):
         if node is None:
             break
         value = xml.child_text(node, "Value") or ""

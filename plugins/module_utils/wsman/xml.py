@@ -112,7 +112,7 @@ def _refuse_document_type(decoded: str) -> None:
 
 def _refuse_depth(root: Element) -> None:
     level = [root]
-    for _ in range(MAX_DEPTH):
+    for _unused in range(MAX_DEPTH):
         level = [child for node in level for child in node]
         if not level:
             return

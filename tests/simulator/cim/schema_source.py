@@ -111,7 +111,7 @@ class RawClass:
         generated = {name.lower(): (name, entry) for name, entry in (self.generated or {}).get("methods", {}).items()}
         statics = self.namespace.static_methods(self.name)
         for name, origin, entry in self._documented_members("methods"):
-            _, other = generated.pop(name.lower(), (name, None))
+            _unused, other = generated.pop(name.lower(), (name, None))
             yield name, origin, _merge_method(entry, other, name in statics)
         for name, entry in generated.values():
             yield name, entry.get("from") or self.name, _merge_method(entry, None, name in statics)

@@ -56,7 +56,7 @@ class InstanceStore:
         at = namespace.lower(), None if class_name is None else class_name.lower()
         if at not in self._associations:
             if class_name is None:
-                found = [entry for (space, _), entry in self._providers.items() if space == at[0]]
+                found = [entry for (space, _unused), entry in self._providers.items() if space == at[0]]
             else:
                 found = self.serving(self.schema.get(namespace, class_name))
             self._associations[at] = [entry for entry in found if entry[0].association]

@@ -90,7 +90,7 @@ def _dotted(instance: Instance, name: str) -> CimValue:
     for key, value in instance.values.items():
         if key.lower() == wanted:
             return value
-    head, _, rest = name.partition(".")
+    head, _unused, rest = name.partition(".")
     embedded = next((value for key, value in instance.values.items() if key.lower() == head.lower()), None)
     if isinstance(embedded, Instance):
         return next((value for key, value in embedded.values.items() if key.lower() == rest.lower()), None)

@@ -75,7 +75,7 @@ class Container:
         try:
             self._current_slot, self.header = self._current_header()
             regions = self._regions()
-            self._bat_offset, _ = regions[BAT_REGION]
+            self._bat_offset, _unused = regions[BAT_REGION]
             self._metadata_offset, length = regions[METADATA_REGION]
             self.metadata = Metadata.parse(self.read_at(self._metadata_offset, min(length, MIB)))
         except BaseException:
@@ -110,7 +110,7 @@ class Container:
             header = replace(header, file_write_guid=uuid4())
         if data_changes:
             header = replace(header, data_write_guid=uuid4())
-        for _ in HEADER_OFFSETS:
+        for _unused in HEADER_OFFSETS:
             header = replace(header, sequence=header.sequence + 1)
             self._current_slot = 1 - self._current_slot
             self.write_at(HEADER_OFFSETS[self._current_slot], header.pack())
@@ -130,7 +130,7 @@ class Container:
                  if (header := Header.parse(self.read_at(offset, 4 * KIB))) is not None]
         if not found:
             raise VhdxError("corrupt", f"{self.path.name} has no valid header")
-        _, slot, header = max(found, key=lambda entry: entry[0])
+        _unused, slot, header = max(found, key=lambda entry: entry[0])
         if header.log_guid.int:
             raise VhdxError("log_pending", f"{self.path.name} has a log to be replayed")
         return slot, header

@@ -14,7 +14,7 @@ _POLYNOMIAL = 0x82F63B78  # reflected 0x1EDC6F41
 
 
 def _byte_step(value: int) -> int:
-    for _ in range(8):
+    for _unused in range(8):
         value = (value >> 1) ^ (_POLYNOMIAL if value & 1 else 0)
     return value
 

@@ -85,7 +85,7 @@ class Header:
         """The header in these 4 KiB; None when signature, checksum or version do not hold."""
         if len(data) < 4 * KIB or not _seal_holds(data, b"head"):
             return None
-        _, _, sequence, file_guid, data_guid, log_guid, _, version, _, _ = _HEADER.unpack_from(data)
+        _unused, _unused, sequence, file_guid, data_guid, log_guid, _unused, version, _unused, _unused = _HEADER.unpack_from(data)
         if version != 1:
             return None
         return cls(sequence, UUID(bytes_le=file_guid), UUID(bytes_le=data_guid), UUID(bytes_le=log_guid))
@@ -206,7 +206,7 @@ def _metadata_items(region: bytes) -> dict[UUID, bytes]:
     (count,) = struct.unpack_from("<H", region, 10)
     items = {}
     for index in range(min(count, 2047)):
-        guid, offset, length, flags, _ = _METADATA_ENTRY.unpack_from(region, 32 + index * _METADATA_ENTRY.size)
+        guid, offset, length, flags, _unused = _METADATA_ENTRY.unpack_from(region, 32 + index * _METADATA_ENTRY.size)
         item = UUID(bytes_le=guid)
         if flags & _REQUIRED and item not in _KNOWN_ITEMS:
             raise VhdxError("corrupt", f"metadata item {item} is required and not known")
@@ -226,7 +226,7 @@ def _pack_locator(entries: Mapping[str, str]) -> bytes:
 
 
 def _parse_locator(item: bytes) -> dict[str, str]:
-    kind, _, count = struct.unpack_from("<16sHH", item)
+    kind, _unused, count = struct.unpack_from("<16sHH", item)
     if UUID(bytes_le=kind) != VHDX_LOCATOR_TYPE:
         raise ValueError("a parent locator of an unknown type")
     entries = {}

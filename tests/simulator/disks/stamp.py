@@ -51,7 +51,7 @@ class Index:
         """None when these 512 bytes are no index."""
         if not _seal_holds(sector, _INDEX_MAGIC):
             return None
-        _, guest, disk, disks, slots, stride, _, committed, quiesced = _INDEX.unpack_from(sector)
+        _unused, guest, disk, disks, slots, stride, _unused, committed, quiesced = _INDEX.unpack_from(sector)
         return cls(guest, disk, disks, slots, stride, committed, bool(quiesced))
 
     def slot_of(self, sequence: int) -> int:
@@ -97,7 +97,7 @@ def read_stamp(sector: bytes, guest: bytes, slot: int, position: int) -> int | N
     """The number of the write that this sector belongs to; 0 when nothing was ever written there; None when it is broken."""
     if not sector.startswith(_STAMP_MAGIC):
         return 0 if not any(sector) else None
-    _, writer, sequence, _, _ = _STAMP.unpack_from(sector)
+    _unused, writer, sequence, _unused, _unused = _STAMP.unpack_from(sector)
     return sequence if writer == guest and sector == stamp(guest, sequence, slot, position) else None
 
 

@@ -187,7 +187,7 @@ class Vhdx:
     def present_ranges(self) -> Iterator[tuple[int, int]]:
         """(offset, length) in bytes of the virtual disk that this very file holds, in order; a zero block counts as held."""
         for block in range(self.metadata.blocks):
-            state, _ = self._container.payload(block)
+            state, _unused = self._container.payload(block)
             start, length = block * self.metadata.block_size, self._bytes_in(block)
             if state == PARTIALLY_PRESENT:
                 for present, at, count in self._runs(block, 0, length):
@@ -201,7 +201,7 @@ class Vhdx:
     def read(self, offset: int, length: int) -> bytes:
         """``length`` bytes from ``offset``; ValueError outside the disk."""
         self._check_range(offset, length)
-        return b"".join(self._read_piece(block, at, count) for block, at, count, _ in self._pieces(offset, length))
+        return b"".join(self._read_piece(block, at, count) for block, at, count, _unused in self._pieces(offset, length))
 
     def _read_piece(self, block: int, at: int, count: int) -> bytes:
         if not count:
@@ -283,7 +283,7 @@ class Vhdx:
         sector = self.metadata.logical_sector_size
         self._container.ensure_bitmap(block)
         if fresh:
-            start, _ = self._container.bitmap_place(block, 0)
+            start, _unused = self._container.bitmap_place(block, 0)
             self._container.write_at(start, bytes(self.metadata.sectors_per_block // 8))
         place, shift = self._container.bitmap_place(block, first // sector)
         count = -(-(last - first) // sector)

@@ -58,7 +58,7 @@ def system_files(configuration: Configuration) -> list[tuple[str, int]]:
     folder = f"{machine.snapshot_folder}\\Snapshots" if checkpoint else f"{machine.folder}\\Virtual Machines"
     base = f"{folder}\\{configuration.id}"
     saved = checkpoint.saved if checkpoint else machine.state == "saved"
-    major, _, minor = machine.version.partition(".")
+    major, _unused, minor = machine.version.partition(".")
     if (int(major), int(minor or 0)) < (6, 2):
         files = [(f"{base}.xml", 40960)]
         return [*files, (f"{base}\\{configuration.id}.bin", 65536), (f"{base}\\{configuration.id}.vsv", 4194304)] if saved else files

@@ -280,7 +280,7 @@ class Machine:
         disk.leaf = leaf
 
     def _child(self, parent: VhdFile, base: VhdFile, mark: str) -> VhdFile:
-        stem, _, extension = base.path.rpartition(".")
+        stem, _unused, extension = base.path.rpartition(".")
         suffix = "avhd" if extension.lower() == "vhd" else "avhdx"
         path = f"{stem}_{ids.derive(self.id, base.path, mark)}.{suffix}"
         return self.role.register_file(

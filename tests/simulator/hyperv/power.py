@@ -49,7 +49,7 @@ class Power:
         change = _CHANGES.get(requested)
         if change is None or not self._allowed(machine, requested, change[0]):
             return {"ReturnValue": INVALID_STATE}
-        _, between, final, job_type, seconds = change
+        _unused, between, final, job_type, seconds = change
         before = machine.state
         self._set(machine, "resuming" if before == "paused" and requested == 2 else between)
 

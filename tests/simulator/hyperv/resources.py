@@ -193,7 +193,7 @@ class DriveTable(ResourceTable):
                 "ResourceSubType": "Microsoft:Hyper-V:Emulated IDE Controller" if ide else "Microsoft:Hyper-V:Synthetic SCSI Controller"}
 
     def _drive(self, configuration: Configuration, disk: Disk) -> dict[str, CimValue]:
-        kind, subtype, _ = _MEDIA[disk.medium]
+        kind, subtype, _unused = _MEDIA[disk.medium]
         name = {16: "DVD Drive", 14: "Diskette Drive"}.get(kind, "Hard Drive")
         parent = ids.setting_ref(RASD, controller_id(configuration, disk.controller, disk.bus))
         values: dict[str, CimValue] = {

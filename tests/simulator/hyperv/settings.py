@@ -128,7 +128,7 @@ def configuration_file(item: Configuration) -> str:
 
 def modern(machine: Machine) -> bool:
     """True for configuration version 6.2 and later: .vmcx files (operations 0.6)."""
-    major, _, minor = machine.version.partition(".")
+    major, _unused, minor = machine.version.partition(".")
     return (int(major), int(minor or 0)) >= (6, 2)
 
 

@@ -20,7 +20,7 @@ def status_texts(machine: Machine, locale: str) -> list[str]:
     """StatusDescriptions: one text for each OperationalStatus, in the language of the host."""
     codes = machine.operational_status
     first = {2: "ok", 3: "degraded", 5: "storage"}[codes[0]]
-    return [text(first, locale), *(text("busy", locale) for _ in codes[1:])]
+    return [text(first, locale), *(text("busy", locale) for _unused in codes[1:])]
 
 
 class ComputerSystems(Table[Machine | None]):

@@ -73,7 +73,7 @@ class Authenticator:
             if self._connection.caller is not None:
                 return Verdict(True)
             return self.challenge()
-        scheme, _, credentials = authorization.strip().partition(" ")
+        scheme, _unused, credentials = authorization.strip().partition(" ")
         known = {name.lower(): name for name in self._settings.schemes}
         if scheme.lower() == CERTIFICATE_SCHEME and "certificate" in known:
             return self._certificate()
@@ -142,7 +142,7 @@ class Authenticator:
             return self._refuse("the credentials are not base64")
         for encoding in ("utf-8", "latin-1"):  # clients differ; the second never fails
             try:
-                user, _, password = raw.decode(encoding).partition(":")
+                user, _unused, password = raw.decode(encoding).partition(":")
                 break
             except UnicodeDecodeError:
                 continue

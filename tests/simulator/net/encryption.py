@@ -105,7 +105,7 @@ def seal(sealer: Sealer, protocol: str, plain: bytes, content_type: str) -> tupl
     if protocol == CREDSSP and len(plain) > CREDSSP_CHUNK:
         chunks = [plain[start:start + CREDSSP_CHUNK] for start in range(0, len(plain), CREDSSP_CHUNK)]
         kind = _MANY_PARTS
-    media, _, charset = content_type.partition(";")
+    media, _unused, charset = content_type.partition(";")
     original = f"{media.strip()};{charset.strip() or 'charset=UTF-8'}"
     body = bytearray()
     for chunk in chunks:
@@ -200,7 +200,7 @@ def _original(value: str) -> tuple[int, str]:
     """Length of the plain text and its content type, of ``type=application/soap+xml;charset=UTF-8;Length=123``."""
     fields = {}
     for entry in value.split(";"):
-        name, _, content = entry.partition("=")
+        name, _unused, content = entry.partition("=")
         fields[name.strip().lower()] = content.strip()
     length = fields.get("length", "")
     if not re.fullmatch(r"[0-9]{1,9}", length) or not fields.get("type"):

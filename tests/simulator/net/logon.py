@@ -127,7 +127,7 @@ class NegotiateContext:
     def identity(self) -> Identity:
         """Who logged on. Raises :class:`LogonRefused` when the host has no such account."""
         if self.negotiated_protocol == "kerberos":
-            user, _, realm = (self.client_principal or "").rpartition("@")
+            user, _unused, realm = (self.client_principal or "").rpartition("@")
             account = self._directory.account(user, realm)
             delegated = bool(self._inner.context_attr & spnego.ContextReq.delegate)
             scheme = "kerberos"

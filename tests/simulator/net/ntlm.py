@@ -99,7 +99,7 @@ def match_account(logon: Logon, accounts: Sequence[tuple[str, str, str]], host_n
     """
     user, domain = logon.user, logon.domain
     if not domain and "@" in user:
-        user, _, domain = user.rpartition("@")
+        user, _unused, domain = user.rpartition("@")
     candidates = [entry for entry in accounts if entry[1].lower() == user.lower()]
     local = [entry for entry in candidates if not entry[0]]
     of_domains = [entry for entry in candidates if entry[0]]

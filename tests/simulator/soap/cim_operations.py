@@ -43,7 +43,7 @@ def parse_class_uri(uri: str) -> ClassUri:
     """Take a class URI apart; raises the fault of a URI that names no class."""
     if not uri.lower().startswith(names.CLASS_PREFIX):
         raise SoapFault("invalid_resource_uri")
-    namespace, _, class_name = uri[len(names.CLASS_PREFIX):].partition("?")[0].rstrip("/").rpartition("/")
+    namespace, _unused, class_name = uri[len(names.CLASS_PREFIX):].partition("?")[0].rstrip("/").rpartition("/")
     if not namespace or not class_name:
         raise SoapFault("invalid_resource_uri")
     return ClassUri(uri, namespace, class_name)
@@ -120,7 +120,7 @@ class CimOperations:
 
     def enumerate_texts(self, request: Request, items: Iterable[str], caller: Caller, *, max_bytes: int, others: int) -> tuple[str, str]:
         """Enumerate something that is no CIM class (shells)."""
-        optimised, max_elements, _ = _enumerate_options(request.payload)
+        optimised, max_elements, _unused = _enumerate_options(request.payload)
         context = self._enumerations.begin(caller.account.display.lower(), items, others=others,
                                            over_quota=lambda: SoapFault("quota_operations_enumeration"))
         if optimised:

@@ -185,7 +185,7 @@ def _selector_value(selector: ET.Element) -> str:
     uri = _text(parameters.find(names.tag(names.W, "ResourceURI"))) if parameters is not None else ""
     if parameters is None or not uri.lower().startswith(names.CLASS_PREFIX):
         raise SoapFault("invalid_selectors")
-    namespace, _, class_name = uri[len(names.CLASS_PREFIX):].rpartition("/")
+    namespace, _unused, class_name = uri[len(names.CLASS_PREFIX):].rpartition("/")
     keys = {key.get("Name", ""): key.text or "" for key in parameters.iterfind(f"{{{names.W}}}SelectorSet/{{{names.W}}}Selector")}
     return format_object_path(Ref(namespace, class_name, keys))
 
@@ -238,7 +238,7 @@ def format_fault_answer(fault: SoapFault, *, message_id: str, relates_to: str, l
     """The envelope of a fault; its action follows the subcode (wire 5.1)."""
     extra = ""
     if fault.not_understood is not None:
-        namespace, _, name = fault.not_understood.lstrip("{").rpartition("}")
+        namespace, _unused, name = fault.not_understood.lstrip("{").rpartition("}")
         extra = f"<s:NotUnderstood qname={attribute('hdr:' + name)} xmlns:hdr={attribute(namespace)}/>"
     prefix = fault.kind.subcode.partition(":")[0] or "s"
     return format_answer(ACTIONS[prefix], format_fault(fault, locale, machine), message_id=message_id, relates_to=relates_to,

@@ -78,7 +78,7 @@ class Shell:
         if not modifiers:
             return value
         full = self.context.full(value)
-        folder, _, last = full.rpartition("\\")
+        folder, _unused, last = full.rpartition("\\")
         stem, dot, extension = last.rpartition(".")
         if not dot:
             stem, extension = last, ""
@@ -208,7 +208,7 @@ class Shell:
         match = re.match(rf'(?:"[^"]*"?|[^{re.escape(cmdparse.DELIMITERS)}"/])+', text)
         word = match.group() if match else text
         tail, word = text[len(word):], word.replace('"', "")
-        folder, _, last = word.rpartition("\\")
+        folder, _unused, last = word.rpartition("\\")
         stem = re.sub(r"\.(exe|com)\Z", "", last.lower())
         if stem in _NOT_IMITATED and not folder:
             raise NotSimulated(f"the built-in command {stem}")
@@ -356,7 +356,7 @@ def _tokens(line: str, options: str, variable: str) -> Iterator[dict[str, str]]:
         if item == "*":
             values.append(line[spans[last][0]:] if last < len(spans) else "")
             continue
-        first, _, end = item.partition("-")
+        first, _unused, end = item.partition("-")
         for number in range(int(first), int(end or first) + 1):
             last = number
             values.append(line[slice(*spans[number - 1])] if 1 <= number <= len(spans) else "")

@@ -69,7 +69,7 @@ def principal_sid(text: str, machine: str) -> str | None:
         return text.upper()
     if text.lower() in WELL_KNOWN:
         return WELL_KNOWN[text.lower()]
-    authority, _, name = text.rpartition("\\")
+    authority, _unused, name = text.rpartition("\\")
     return name_sid(authority or machine, name) if name else None
 
 

@@ -228,7 +228,7 @@ class Resolver:
         return ShareSpec(name, letter + "\\", ("Administrators",)) if known else None
 
     def _start_share(self, path: WindowsPath, depth: int) -> tuple[Volume, Location, Resolver | None, ShareSpec | None]:
-        server, _, name = path.root.partition("\\")
+        server, _unused, name = path.root.partition("\\")
         files = self.network.server(server)
         if files is None:
             raise Win32Error(errors.BAD_NETPATH, path.text())

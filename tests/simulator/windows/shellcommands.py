@@ -40,7 +40,7 @@ def _set(shell: Shell, context: Context, tail: str) -> Steps:
     if text.lower().startswith("/a"):
         raise NotSimulated("set /a")
     if text.lower().startswith("/p"):
-        name, _, prompt = _assignment(text[2:].lstrip(" "))
+        name, _unused, prompt = _assignment(text[2:].lstrip(" "))
         context.out(prompt, end="")
         value = (yield from context.stdin.read_line()).decode(context.encoding, "replace")
         if value:

@@ -59,7 +59,7 @@ def test_get_and_its_errors():
 
 
 def test_enumerations_give_the_class_of_each_item():
-    _, one = reader(begun("uuid:1", instance("Msvm_ComputerSystem", {"Name": "A"})),
+    _unused, one = reader(begun("uuid:1", instance("Msvm_ComputerSystem", {"Name": "A"})),
                     pulled(None, instance("Msvm_PlannedComputerSystem", {"Name": "P"}, prefix="q")))
     assert [(found.class_name, found.text("Name")) for found in one.enumerate(V2_NAMESPACE, "CIM_ComputerSystem")] == [
         ("Msvm_ComputerSystem", "A"), ("Msvm_PlannedComputerSystem", "P")]
@@ -90,7 +90,7 @@ def test_a_refused_filter_is_applied_here_and_not_tried_again():
 
 
 def test_columns_hold_for_a_filter_applied_here_too():
-    _, one = reader(REFUSED, SYSTEMS)
+    _unused, one = reader(REFUSED, SYSTEMS)
     found = one.query(select(V2_NAMESPACE, "Msvm_ComputerSystem", {"ElementName": "db"}, ["name"]))
     assert [dict(row.values) for row in found] == [{"Name": "B"}]
 
@@ -118,11 +118,11 @@ def test_associators_with_and_without_filters():
         "ResultClass=Msvm_VirtualSystemSettingData")
     lane, one = reader(REFUSED, ties, settings)
     assert [found.text("InstanceID") for found in one.associators(VM, **ask)] == ["Microsoft:a"]
-    _, one = reader(REFUSED, ties, settings)
+    _unused, one = reader(REFUSED, ties, settings)
     assert one.associators(VM, **ask, role="SettingData") == []
-    _, one = reader(REFUSED, ties, settings)
+    _unused, one = reader(REFUSED, ties, settings)
     assert len(one.associators(VM, **ask, role="managedelement", result_role="settingdata")) == 1
-    _, one = reader(REFUSED, complete())
+    _unused, one = reader(REFUSED, complete())
     assert one.associators(VM, **ask) == []
 
 
@@ -163,14 +163,14 @@ def test_parameters_go_in_the_declared_order_and_names_are_checked():
      (4096, Reference(V2_NAMESPACE, "Msvm_StorageJob", {"InstanceID": "J"}))),
 ])
 def test_synchronous_and_asynchronous_returns(content, returned, expected):
-    _, one = writer(output(SNAPSHOTS, "CreateSnapshot", *content, returned=returned))
+    _unused, one = writer(output(SNAPSHOTS, "CreateSnapshot", *content, returned=returned))
     answer = one.invoke(SNAPSHOTS, "CreateSnapshot", {"AffectedSystem": VM})
     assert (answer.return_value, answer.out.reference("Job")) == expected
 
 
 def test_an_empty_output_and_one_of_nil():
-    _, one = writer(f'<p:M_OUTPUT xmlns:p="{V2}X"/>', f'<p:M_OUTPUT xmlns:p="{V2}X"><p:ReturnValue xsi:nil="true"/></p:M_OUTPUT>')
-    assert [one.invoke(SERVICE, "M", {}).return_value for _ in range(2)] == [None, None]
+    _unused, one = writer(f'<p:M_OUTPUT xmlns:p="{V2}X"/>', f'<p:M_OUTPUT xmlns:p="{V2}X"><p:ReturnValue xsi:nil="true"/></p:M_OUTPUT>')
+    assert [one.invoke(SERVICE, "M", {}).return_value for _unused in range(2)] == [None, None]
 
 
 def test_a_writer_is_touched_by_the_first_request_that_may_change_something():
@@ -189,7 +189,7 @@ def test_a_writer_is_touched_by_the_first_request_that_may_change_something():
 
 
 def test_deleting_and_shells_touch_too():
-    _, one = writer("")
+    _unused, one = writer("")
     one.delete(VM)
     assert one.touched
     created = '<rsp:Shell><rsp:ShellId>S</rsp:ShellId></rsp:Shell>'
@@ -218,7 +218,7 @@ def test_a_lost_answer_to_a_change_is_an_unknown_outcome(lost):
 
 
 def test_a_broken_answer_to_a_question_is_an_error_of_its_own():
-    _, one = reader(output(SERVICE, "FormatError", returned="soon"))
+    _unused, one = reader(output(SERVICE, "FormatError", returned="soon"))
     with pytest.raises(ProtocolError):
         one.ask(SERVICE, "FormatError", {})
 
@@ -275,7 +275,7 @@ def test_a_thousand_machines_are_read_in_time_linear_in_the_answer():
         assert lane.verbs == ["Enumerate"]
         return spent
 
-    small, large = min(seconds(100) for _ in range(3)), min(seconds(1000) for _ in range(3))
+    small, large = min(seconds(100) for _unused in range(3)), min(seconds(1000) for _unused in range(3))
     assert large < 0.8
     assert large < 30 * small
 

@@ -176,7 +176,7 @@ def test_an_account_without_rights_is_denied_and_not_told_that_there_is_nothing(
 def test_a_wrong_password_fails_twice_on_the_host_and_no_more(fleet, connect):
     before = counters(fleet, "NEW")
     one = connect("NEW", password="wrong")
-    for _ in range(3):
+    for _unused in range(3):
         with pytest.raises(AuthenticationFailed):
             one.enumerate(V2, "Msvm_ComputerSystem")
     assert counters(fleet, "NEW").since(before).logon_failures == 2

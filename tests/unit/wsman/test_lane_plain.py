@@ -49,7 +49,7 @@ class Server:
     def _accept(self) -> None:
         while True:
             try:
-                connection, _ = self._listener.accept()
+                connection, _unused = self._listener.accept()
             except OSError:
                 return
             self._open.append(connection)
@@ -233,7 +233,7 @@ def test_basic_credentials_are_tried_twice_and_never_again(serve):
     refused = answer(http(401, b"", "", 'WWW-Authenticate: Basic realm="WSMAN"'))
     server = serve(*[refused] * 9)
     one = lane(server.port)
-    codes = [failure(one).error_code for _ in range(4)]
+    codes = [failure(one).error_code for _unused in range(4)]
     assert codes == ["wrong_credentials"] * 4
     assert len(server.requests) == 2
 
@@ -241,7 +241,7 @@ def test_basic_credentials_are_tried_twice_and_never_again(serve):
 def test_a_connection_reset_before_the_answer(serve):
     server = serve(answer(http(200, SOAP)), hang_up(reset=True), answer(http(200, SOAP)), hang_up(reset=True))
     one = lane(server.port)
-    for _ in range(2):
+    for _unused in range(2):
         assert one.send(b"<message/>", Deadline(CLOCK, 10), repeatable=True) == SOAP
     assert isinstance(failure(one, repeatable=False), OutcomeUnknown)
     assert len(server.requests) == 4

@@ -103,7 +103,7 @@ def test_an_endless_answer_stops_at_the_limit_of_bytes(start):
 def test_a_wrong_password_is_tried_twice_and_never_again(start):
     host = start()
     lane = host.lane(password="wrong")
-    for _ in range(5):
+    for _unused in range(5):
         with pytest.raises(AuthenticationFailed) as caught:
             send(lane, b"<a/>")
         assert caught.value.error_code == "wrong_credentials"
@@ -167,7 +167,7 @@ def test_tls_is_trusted_by_the_given_authority_only(start, certificates):
 def test_ntlm_over_tls_sends_channel_bindings(start, certificates, cbt_hardening):
     host = start(tls=certificates.tls, cbt_hardening=cbt_hardening)
     lane = host.lane(scheme="https", ca_path=certificates.ca)
-    assert [send(lane, b"<a/>") for _ in range(3)] == [DONE] * 3
+    assert [send(lane, b"<a/>") for _unused in range(3)] == [DONE] * 3
     assert (host.counters.connections, host.counters.auth_legs) == (1, 2)
 
 
@@ -193,7 +193,7 @@ def test_credssp_seals_large_messages_in_parts(start, certificates, tls, message
 def test_a_wrong_password_over_credssp(start):
     host = start(schemes=("CredSSP",))
     lane = host.lane(transport="credssp", password="wrong")
-    for _ in range(4):
+    for _unused in range(4):
         with pytest.raises(AuthenticationFailed) as caught:
             send(lane, b"<a/>")
         assert caught.value.error_code == "wrong_credentials"

@@ -39,7 +39,7 @@ def test_sealed_bytes_may_look_like_a_boundary():
 
 @given(st.binary(max_size=300))
 def test_all_sealed_bytes_come_back(sealed):
-    assert [one for one, _ in sealed_parts(part(sealed, len(sealed)) + b"--Encrypted Boundary--\r\n")] == [b"\x04\0\0\0SIGN" + sealed]
+    assert [one for one, _unused in sealed_parts(part(sealed, len(sealed)) + b"--Encrypted Boundary--\r\n")] == [b"\x04\0\0\0SIGN" + sealed]
 
 
 @pytest.mark.parametrize("body", [
@@ -62,6 +62,6 @@ PIECES = [b"--Encrypted Boundary", b"-- Encrypted Boundary", b"--", b"\r\n", b"\
 @given(st.lists(st.sampled_from(PIECES), max_size=14).map(b"".join))
 def test_pieces_in_any_order_end_in_one_kind_of_error_or_in_parts(body):
     try:
-        assert all(length == 3 for _, length in sealed_parts(body))
+        assert all(length == 3 for _unused, length in sealed_parts(body))
     except SealError as error:
         assert str(error)

@@ -197,7 +197,7 @@ def test_relates_to_may_be_missing_or_in_other_letters():
 
 
 def test_extra_and_unknown_headers_of_an_answer_are_ignored():
-    _, one = session(lambda request: envelope(vm("a"), extra_header='<z:New xmlns:z="urn:z" s:mustUnderstand="true"/>'))
+    _unused, one = session(lambda request: envelope(vm("a"), extra_header='<z:New xmlns:z="urn:z" s:mustUnderstand="true"/>'))
     assert one.get(VM, {})[0].text == "a"
 
 

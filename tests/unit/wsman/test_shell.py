@@ -57,7 +57,7 @@ def test_a_program_from_its_start_to_the_deletion_of_the_shell():
         result = one.run(r'"%SystemRoot%\System32\robocopy.exe" "%AGH_PATH%"', timeout=100)
     assert (result.exit_code, result.stdout, result.stderr) == (16, "hä".encode(), b"e")
     assert lane.verbs == ["Create", "Command", "Receive", "Receive", "Receive", "Signal", "Delete"]
-    create, command, receive, *_, signal, delete = lane.requests
+    create, command, receive, *_unused, signal, delete = lane.requests
     assert create.options == {"WINRS_NOPROFILE": "TRUE", "WINRS_CODEPAGE": "65001"}
     variables = create.root.findall("s:Body/rsp:Shell/rsp:Environment/rsp:Variable", NAMESPACES)
     assert {one.attrib["Name"]: one.text or "" for one in variables} == {"AGH_PATH": r"C:\ü & <100%>", "AGH_B": ""}
@@ -87,7 +87,7 @@ def test_standard_input_is_sent_in_chunks_and_closed():
 
 def test_output_may_go_to_a_handler_as_it_arrives():
     seen = []
-    _, one = shell(CREATED, STARTED, received(chunk("stdout", b"a"), chunk("stderr", b"b")), received(chunk("stdout", b"c"), code=0),
+    _unused, one = shell(CREATED, STARTED, received(chunk("stdout", b"a"), chunk("stderr", b"b")), received(chunk("stdout", b"c"), code=0),
                    SIGNALLED, "", max_output=1)
     with one:
         result = one.run("x", timeout=100, on_output=lambda stream, data: seen.append((stream, data)))
@@ -97,7 +97,7 @@ def test_output_may_go_to_a_handler_as_it_arrives():
 
 @pytest.mark.parametrize(("written", "code"), [("0", 0), ("-1073741510", 3221225786), ("3221225786", 3221225786), (" 8 ", 8)])
 def test_exit_codes_are_unsigned(written, code):
-    _, one = shell(CREATED, STARTED, received(code=written), SIGNALLED, "")
+    _unused, one = shell(CREATED, STARTED, received(code=written), SIGNALLED, "")
     with one:
         assert one.run("x", timeout=100).exit_code == code
 
@@ -138,10 +138,10 @@ def test_whatever_happens_to_a_running_program_the_shell_is_deleted(answer, erro
 
 
 def test_an_error_while_deleting_does_not_hide_the_first_error():
-    _, one = shell(CREATED, ConnectionFailed("first"), ConnectionFailed("second"))
+    _unused, one = shell(CREATED, ConnectionFailed("first"), ConnectionFailed("second"))
     with pytest.raises(ConnectionFailed, match="first"), one:
         one.run("x", timeout=100)
-    _, one = shell(CREATED, ConnectionFailed("only"))
+    _unused, one = shell(CREATED, ConnectionFailed("only"))
     with pytest.raises(ConnectionFailed, match="only"), one:
         pass
 
@@ -197,7 +197,7 @@ def test_variables_that_would_not_arrive_as_meant(name, value, error):
 
 
 def test_a_shell_has_to_be_open():
-    _, one = shell()
+    _unused, one = shell()
     with pytest.raises(ValueError, match="not open"):
         one.run("x", timeout=1)
 

@@ -91,7 +91,7 @@ def broken(seed: int) -> bytes:
     if chance.randrange(10) == 0:
         return chance.randbytes(chance.randrange(300))
     answer = bytearray(chance.choice(REAL))
-    for _ in range(chance.randint(1, 4)):
+    for _unused in range(chance.randint(1, 4)):
         at, length = chance.randrange(len(answer)), chance.randrange(60)
         kind = chance.randrange(3)
         if kind == 0:

@@ -76,7 +76,7 @@ class Files:
         entry = self.files.entry(place)
         full = place.path.text().lower()
         zone = timezone(timedelta(minutes=self.facts.utc_offset_minutes))
-        folder, _, last = full.rpartition("\\")
+        folder, _unused, last = full.rpartition("\\")
         stem, dot, extension = last.rpartition(".")
         modified = entry.modified.astimezone(zone)
         values: dict[str, CimValue] = {

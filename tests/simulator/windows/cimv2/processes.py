@@ -52,7 +52,7 @@ class Processes:
         variables: dict[str, str] = {}
         given = startup["EnvironmentVariables"] if isinstance(startup, Instance) else None
         for item in given if isinstance(given, list) else []:
-            name, _, value = str(item).partition("=")
+            name, _unused, value = str(item).partition("=")
             variables[name] = value
         try:
             process = self.host.create(call.caller, line, variables, directory if isinstance(directory, str) else None)
@@ -77,5 +77,5 @@ class Processes:
 
     def _owner(self, call: Invocation) -> MethodOutcome:
         process = self._process(call)
-        domain, _, user = (process.owner if process else "NT AUTHORITY\\SYSTEM").partition("\\")
+        domain, _unused, user = (process.owner if process else "NT AUTHORITY\\SYSTEM").partition("\\")
         return {"ReturnValue": OK, "User": user, "Domain": domain}

@@ -94,7 +94,7 @@ class Pipe:
         """One line, without its end."""
         while b"\n" not in self.data and not self.closed:
             yield INPUT
-        line, _, rest = bytes(self.data).partition(b"\n")
+        line, _unused, rest = bytes(self.data).partition(b"\n")
         self.data[:] = rest
         return line.rstrip(b"\r")
 

@@ -12,7 +12,7 @@ def run(context: Context, tail: str) -> Steps:
     """Print the account, in lower case as the original does."""
     yield from ()
     words = [word.lower() for word in split_arguments(tail)]
-    authority, _, user = context.token.name.partition("\\")
+    authority, _unused, user = context.token.name.partition("\\")
     name = f"{authority.split('.')[0]}\\{user}".lower()
     if not words:
         context.out(name)

@@ -32,7 +32,7 @@ def new_guest(folder: Path, name: str = "disk.vhdx", seed: int = 7) -> Guest:
 def test_a_chunked_copy_of_the_live_disk_is_caught_and_a_copy_at_once_proves_itself(tmp_path: Path) -> None:
     with new_guest(tmp_path) as guest:
         guest.write_some(100)
-        for _ in copy_in_chunks(tmp_path / "disk.vhdx", tmp_path / "live.vhdx"):
+        for _unused in copy_in_chunks(tmp_path / "disk.vhdx", tmp_path / "live.vhdx"):
             guest.write_some(3)
             guest.step()  # leaves a half-written block for the next chunk
         limit = guest.sequence
@@ -57,7 +57,7 @@ def test_a_chunked_copy_of_a_snapshot_proves_itself_while_the_guest_goes_on(tmp_
         guest.step()
         copy_at_once(tmp_path / "disk.vhdx", tmp_path / "snapshot.vhdx")
         limit = guest.sequence
-        for _ in copy_in_chunks(tmp_path / "snapshot.vhdx", tmp_path / "copy.vhdx"):
+        for _unused in copy_in_chunks(tmp_path / "snapshot.vhdx", tmp_path / "copy.vhdx"):
             guest.write_some(3)
     proof = inspect(tmp_path / "copy.vhdx")
     assert proof.holds_until(limit)
@@ -79,7 +79,7 @@ def test_a_chain_frozen_by_a_checkpoint_proves_itself(tmp_path: Path) -> None:
         guest.switch(paths[2])
         (tmp_path / "copy").mkdir()
         for path in paths[:2]:
-            for _ in copy_in_chunks(path, tmp_path / "copy" / path.name):
+            for _unused in copy_in_chunks(path, tmp_path / "copy" / path.name):
                 guest.write_some(2)
                 guest.step()
         at_the_end = guest.sequence
@@ -96,7 +96,7 @@ def test_a_live_leaf_over_a_frozen_base_is_caught(tmp_path: Path) -> None:
         guest.write_some(10)
         (tmp_path / "copy").mkdir()
         copy_at_once(tmp_path / "disk.vhdx", tmp_path / "copy" / "disk.vhdx")
-        for _ in copy_in_chunks(tmp_path / "leaf.avhdx", tmp_path / "copy" / "leaf.avhdx"):
+        for _unused in copy_in_chunks(tmp_path / "leaf.avhdx", tmp_path / "copy" / "leaf.avhdx"):
             guest.write_some(4)
             guest.step()
     assert not inspect(tmp_path / "copy" / "leaf.avhdx").consistent
@@ -126,7 +126,7 @@ def test_the_disk_at_any_instant_is_consistent(steps: int) -> None:
         folder = Path(name)
         create_dynamic(folder / "disk.vhdx", 2 * MIB)
         with Guest(folder / "disk.vhdx", slots=16) as guest:
-            for _ in range(steps):
+            for _unused in range(steps):
                 guest.step()
             proof = inspect(folder / "disk.vhdx")
             assert proof.holds_until(steps // 3)
@@ -148,7 +148,7 @@ def test_an_image_that_counts_as_consistent_was_the_disk_at_some_instant(seed: i
             instants.add(watcher.read(0, MIB))
             for done in copy_in_chunks(folder / "disk.vhdx", folder / "copy.vhdx", 64 * 1024):
                 if done > 4 * MIB and chance.random() < 0.9:
-                    for _ in range(chance.randrange(pace)):
+                    for _unused in range(chance.randrange(pace)):
                         guest.step()
                         instants.add(watcher.read(0, MIB))
         proof = inspect(folder / "copy.vhdx")

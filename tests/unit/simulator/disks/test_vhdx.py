@@ -45,7 +45,7 @@ def workshop() -> Iterator[Path]:
 @st.composite
 def writes(draw: st.DrawFn, size: int = SIZE) -> list[tuple[int, bytes]]:
     made = []
-    for _ in range(draw(st.integers(1, 6))):
+    for _unused in range(draw(st.integers(1, 6))):
         near_edge = st.integers(-2000, 2000).map(lambda n: n % size)
         offset = draw(st.one_of(st.integers(0, size - 1), near_edge, st.integers(0, size // 4096 - 1).map(lambda n: n * 4096)))
         length = draw(st.one_of(st.integers(0, 9000), st.sampled_from([512, 4096, MIB, MIB + 700, 2 * MIB])))
@@ -422,7 +422,7 @@ def test_crc32c_walks_zeros_as_any_bytes(data: bytes, zeros: int) -> None:
     register = 0xFFFFFFFF
     for byte in data + bytes(zeros):
         register ^= byte
-        for _ in range(8):
+        for _unused in range(8):
             register = register >> 1 ^ (0x82F63B78 if register & 1 else 0)
     assert crc32c(data + bytes(zeros)) == register ^ 0xFFFFFFFF
 
@@ -430,7 +430,7 @@ def test_crc32c_walks_zeros_as_any_bytes(data: bytes, zeros: int) -> None:
 @given(st.integers(0, 2**40), st.integers(1, 40))
 def test_bit_runs_put_together_are_the_bits(bits: int, count: int) -> None:
     runs = list(bit_runs(bits, count))
-    assert [value for value, _, length in runs for _ in range(length)] == [bool(bits >> i & 1) for i in range(count)]
+    assert [value for value, _unused, length in runs for _unused in range(length)] == [bool(bits >> i & 1) for i in range(count)]
     assert all(one[0] != two[0] for one, two in pairwise(runs))
 
 

@@ -206,7 +206,7 @@ hosts:
 
 def wait_for(path: Path, process: subprocess.Popen[str]) -> dict[str, object]:
     """The state file of a process that starts."""
-    for _ in range(300):
+    for _unused in range(300):
         if path.exists():
             return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
         assert process.poll() is None, process.communicate()

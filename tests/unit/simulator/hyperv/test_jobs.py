@@ -35,7 +35,7 @@ def test_the_life_of_a_job() -> None:
     table = JobTable(clock)
     job = table.start(70, 100.0, [VM], effect=lambda: done.append("effect"), created=[MADE])
     seen = []
-    for _ in range(4):
+    for _unused in range(4):
         now = clock.now()
         seen.append((job.state(now), job.percent(now), job.effects()))
         clock.advance(33)

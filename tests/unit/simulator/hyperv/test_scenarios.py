@@ -58,7 +58,7 @@ def test_names_survive_wql(bench: MakeBench) -> None:
 
 
 def test_hosts_look_the_same_at_every_start(bench: MakeBench) -> None:
-    first, second = (bench(*scenarios.zoo("2019"), name="same", os_version="2019") for _ in range(2))
+    first, second = (bench(*scenarios.zoo("2019"), name="same", os_version="2019") for _unused in range(2))
     for class_name in ("Msvm_ComputerSystem", "Msvm_VirtualSystemSettingData", "Msvm_StorageAllocationSettingData", "Msvm_ConcreteJob"):
         assert [r.values for r in first.rows(class_name)] == [r.values for r in second.rows(class_name)]
 

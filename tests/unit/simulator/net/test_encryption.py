@@ -38,7 +38,7 @@ class Padded(Glass):
 
 def message(plain, *, length=None, tab=b"\t", dash=b"--", header=None, end=b"--Encrypted Boundary--\r\n", octet=b"application/octet-stream",
             protocol=b"application/HTTP-SPNEGO-session-encrypted", original=b"type=application/soap+xml;charset=UTF-8"):
-    head, data, _ = Glass().wrap_winrm(plain)
+    head, data, _unused = Glass().wrap_winrm(plain)
     head = head if header is None else header
     length = str(len(plain)).encode() if length is None else length
     return (dash + b"Encrypted Boundary\r\n" + tab + b"Content-Type: " + protocol + b"\r\n"
@@ -83,7 +83,7 @@ def test_ntlm_never_splits():
 
 
 def test_several_parts_need_the_multi_type():
-    _, body = seal(Glass(), CREDSSP, b"x" * 20_000, SOAP)
+    _unused, body = seal(Glass(), CREDSSP, b"x" * 20_000, SOAP)
     with pytest.raises(NotSealed):
         unseal(Glass(), Envelope(CREDSSP, "Encrypted Boundary", multi=False), body)
 
@@ -107,7 +107,7 @@ def test_damage_is_noticed_or_harmless(plain, place, byte):
     body = bytearray(message(plain))
     body[place % len(body)] = byte
     try:
-        text, _ = unseal(Glass(), ONE, bytes(body))
+        text, _unused = unseal(Glass(), ONE, bytes(body))
     except NotSealed:
         return
     assert len(text) == len(plain)

@@ -47,9 +47,9 @@ class Wire:
             if not received:
                 raise EOFError(self.buffer)
             self.buffer += received
-        head, _, self.buffer = self.buffer.partition(b"\r\n\r\n")
+        head, _unused, self.buffer = self.buffer.partition(b"\r\n\r\n")
         first, *lines = head.decode().split("\r\n")
-        pairs = [(name.lower(), value) for name, _, value in (line.partition(": ") for line in lines)]
+        pairs = [(name.lower(), value) for name, _unused, value in (line.partition(": ") for line in lines)]
         assert re.fullmatch(r"HTTP/1\.1 (\d{3} |100 Continue)", first)
         return int(first.split()[1]), pairs
 
@@ -83,7 +83,7 @@ class Wire:
         return status, body
 
     def seal(self, plain):
-        header, data, _ = self.context.wrap_winrm(plain)
+        header, data, _unused = self.context.wrap_winrm(plain)
         body = (b"--Encrypted Boundary\r\n\tContent-Type: application/HTTP-SPNEGO-session-encrypted\r\n"
                 b"\tOriginalContent: type=application/soap+xml;charset=UTF-8;Length=" + str(len(plain)).encode() + b"\r\n"
                 b"--Encrypted Boundary\r\n\tContent-Type: application/octet-stream\r\n"
@@ -126,7 +126,7 @@ def test_a_401_lists_each_scheme_in_a_header_of_its_own(start_host, connect):
 
 def test_a_first_request_with_a_message_ends_the_connection(start_host, connect):
     wire = connect(start_host())
-    status, pairs, _ = wire.ask(PLAIN, Content_Type=SOAP)
+    status, pairs, _unused = wire.ask(PLAIN, Content_Type=SOAP)
     assert (status, dict(pairs)["connection"]) == (401, "close")
     assert wire.closed()
 
@@ -150,9 +150,9 @@ def test_a_log_on_cannot_be_spread_over_two_sockets(start_host, connect):
     account = host.people.accounts[0]
     first, second = connect(host), connect(host)
     context = spnego.client(account.name, account.password, protocol="ntlm")
-    _, pairs, _ = first.ask(Authorization=f"Negotiate {base64.b64encode(context.step()).decode()}")
+    _unused, pairs, _unused = first.ask(Authorization=f"Negotiate {base64.b64encode(context.step()).decode()}")
     token = context.step(base64.b64decode(challenges(pairs)[0].split()[1]))
-    status, pairs, _ = second.ask(Authorization=f"Negotiate {base64.b64encode(token).decode()}")
+    status, pairs, _unused = second.ask(Authorization=f"Negotiate {base64.b64encode(token).decode()}")
     assert (status, challenges(pairs)) == (401, ["Negotiate", "Kerberos"])
 
 
@@ -160,7 +160,7 @@ def test_a_plain_message_is_refused_with_an_empty_500(start_host, connect):
     host = start_host()
     wire = connect(host)
     wire.log_on(host.people.accounts[0])
-    status, _, body = wire.ask(PLAIN, Content_Type=SOAP)
+    status, _unused, body = wire.ask(PLAIN, Content_Type=SOAP)
     assert (status, body, host.echo.bodies) == (500, b"", [])
     assert wire.ask_sealed(PLAIN)[0] == 200
 
@@ -197,7 +197,7 @@ def test_a_body_that_cannot_be_unsealed_is_an_empty_400(start_host, connect, dam
     wire = connect(host)
     wire.log_on(host.people.accounts[0])
     body, content_type = wire.seal(PLAIN * 20)
-    status, _, answer = wire.ask(damage(body) or b" ", Content_Type=content_type)
+    status, _unused, answer = wire.ask(damage(body) or b" ", Content_Type=content_type)
     assert (status, answer, host.echo.bodies) == (400, b"", [])
 
 
@@ -290,7 +290,7 @@ def test_requests_may_arrive_in_pieces_and_many_at_once(start_host, connect):
         wire.socket.sendall(bytes([byte]))
     assert wire.response()[0] == 401
     wire.socket.sendall(b"POST /wsman HTTP/1.1\r\nContent-Length: 0\r\n\r\n" * 3)
-    assert [wire.response()[0] for _ in range(3)] == [401, 401, 401]
+    assert [wire.response()[0] for _unused in range(3)] == [401, 401, 401]
 
 
 def test_connection_close_of_the_client_is_honoured(start_host, connect):
@@ -316,7 +316,7 @@ def test_an_idle_connection_is_closed(start_host, connect):
 def test_identify_without_a_log_on(start_host, connect):
     host = start_host()
     wire = connect(host)
-    status, _, body = wire.ask(IDENTIFY, Content_Type=SOAP, WSMANIDENTIFY="unauthenticated")
+    status, _unused, body = wire.ask(IDENTIFY, Content_Type=SOAP, WSMANIDENTIFY="unauthenticated")
     assert (status, body) == (200, b"<IdentifyResponse authenticated='False'/>")
     assert wire.ask(PLAIN, Content_Type=SOAP, WSMANIDENTIFY="unauthenticated")[0] == 401
 
@@ -358,7 +358,7 @@ def test_drop_before(start_host, connect):
 
 
 def test_reset(start_host, connect):
-    _, wire = breaking(start_host, connect, "reset")
+    _unused, wire = breaking(start_host, connect, "reset")
     with pytest.raises(ConnectionResetError):
         wire.socket.recv(1)
 
@@ -376,14 +376,14 @@ def test_reset_over_https(start_host, connect, certificates):
 
 
 def test_truncate(start_host, connect):
-    _, wire = breaking(start_host, connect, "truncate")
+    _unused, wire = breaking(start_host, connect, "truncate")
     with pytest.raises(EOFError) as caught:
         wire.response()
     assert caught.value.args[0].startswith(b"--Encrypted Boundary\r\n")
 
 
 def test_endless(start_host, connect):
-    _, wire = breaking(start_host, connect, "endless")
+    _unused, wire = breaking(start_host, connect, "endless")
     status, pairs = wire.head()
     assert (status, dict(pairs)["transfer-encoding"]) == (200, "chunked")
     received = 0
@@ -392,8 +392,8 @@ def test_endless(start_host, connect):
 
 
 def test_slow(start_host, connect):
-    _, wire = breaking(start_host, connect, "slow")
-    _, pairs = wire.head()
+    _unused, wire = breaking(start_host, connect, "slow")
+    _unused, pairs = wire.head()
     assert int(dict(pairs)["content-length"]) > 200
     while len(wire.buffer) < 4:
         wire.buffer += wire.socket.recv(65536)

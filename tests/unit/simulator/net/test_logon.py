@@ -57,7 +57,7 @@ def test_raw_and_wrapped_ntlm(protocol):
 def test_noise_is_refused(scheme, noise):
     server = handshake(scheme)
     try:
-        _, identity = server.step(noise)
+        _unused, identity = server.step(noise)
     except LogonRefused:
         return
     assert identity is None
@@ -107,7 +107,7 @@ def test_channel_bindings(hardening, sent, accepted, protocol):
 def test_an_account_that_vanished(monkeypatch):
     server = handshake()
     client = spnego.client("user", "password", protocol="ntlm")
-    answer, _ = server.step(client.step())
+    answer, _unused = server.step(client.step())
     monkeypatch.setattr(One, "account", lambda self, user, domain: None)
     with pytest.raises(LogonRefused):
         server.step(client.step(answer))

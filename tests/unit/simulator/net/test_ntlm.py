@@ -97,7 +97,7 @@ def test_steps_of_several_threads_do_not_see_each_other(monkeypatch):
     seen = []
 
     def work(number):
-        for _ in range(50):
+        for _unused in range(50):
             seen.append(file.while_holding(f"line {number}", file._path.read_text) == f"line {number}")
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]

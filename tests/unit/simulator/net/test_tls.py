@@ -43,7 +43,7 @@ def upn(text):
     (certificate(None, [x509.DNSName("x"), upn("jörg@" + "x" * 200)]), "jörg@" + "x" * 200),
     (certificate("backup", [x509.OtherName(x509.ObjectIdentifier("1.2.3"), b"\x0c\x01a")]), "backup"),
     (certificate(None, [x509.DNSName("x")]), None),
-    (certificate("backup", [x509.DNSName("x" * 60) for _ in range(300)]), None),
+    (certificate("backup", [x509.DNSName("x" * 60) for _unused in range(300)]), None),
 ])
 def test_whom_a_client_certificate_stands_for(made, subject):
     assert certificate_subject(made.public_bytes(serialization.Encoding.DER)) == subject

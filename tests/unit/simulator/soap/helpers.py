@@ -152,7 +152,7 @@ class Programs:
         if directory is not None and not directory.startswith("C:"):
             raise Win32Error(NOT_A_DIRECTORY, directory)
         self.started.append((command_line, dict(environment), directory, codepage))
-        verb, _, rest = command_line.partition(" ")
+        verb, _unused, rest = command_line.partition(" ")
         program = Program(pid=len(self.started))
         self.running.setdefault(job or "", []).append(program)
         if verb == "echo":
@@ -232,7 +232,7 @@ class SmallHost:
     def output(self, shell: str, command: str) -> tuple[bytes, bytes, int]:
         """Receive until Done, as often as that times out."""
         collected = {"stdout": b"", "stderr": b""}
-        for _ in range(200):
+        for _unused in range(200):
             reply = self.receive(shell, command)
             if reply.code == 2150858793:
                 continue

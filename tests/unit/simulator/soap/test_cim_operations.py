@@ -78,7 +78,7 @@ def test_unknown_namespace() -> None:
 def test_wmi_errors_come_in_either_namespace() -> None:
     host = with_services(1)
     found = set()
-    for _ in range(20):
+    for _unused in range(20):
         detail = host.ask(names.ENUMERATE, names.CLASS_PREFIX + "root/none/X", "<n:Enumerate/>").find("s:Body/s:Fault/s:Detail")
         assert detail is not None
         found.add(detail[0].tag)

@@ -43,7 +43,7 @@ def test_a_plain_enumeration_has_only_a_context_and_a_pull_brings_one_item() -> 
 
 
 def test_an_empty_class_ends_with_its_first_pull() -> None:
-    replies, _ = drain(with_services(0), "<n:Enumerate/>")
+    replies, _unused = drain(with_services(0), "<n:Enumerate/>")
     assert replies[1].find("s:Body/n:PullResponse/n:EndOfSequence") is not None
     assert names_in(replies[1]) == []
 
@@ -80,21 +80,21 @@ def test_batches_are_split_in_no_foreseeable_way_and_nothing_is_lost() -> None:
 
 def test_max_elements_is_never_exceeded_and_the_answer_to_a_pull_without_it_is_one() -> None:
     host = with_services(20, HostSpec("HV1", quirks=Quirks(split_batches=False)))
-    replies, _ = drain(host, optimised(7), elements=5)
+    replies, _unused = drain(host, optimised(7), elements=5)
     assert [len(names_in(reply)) for reply in replies] == [7, 5, 5, 3]
-    replies, _ = drain(host, optimised(18), elements=None)
+    replies, _unused = drain(host, optimised(18), elements=None)
     assert [len(names_in(reply)) for reply in replies] == [18, 1, 1]
 
 
 def test_optimised_without_a_number_brings_one() -> None:
     host = with_services(2, HostSpec("HV1", quirks=Quirks(split_batches=False)))
-    replies, _ = drain(host, "<n:Enumerate><w:OptimizeEnumeration/></n:Enumerate>")
+    replies, _unused = drain(host, "<n:Enumerate><w:OptimizeEnumeration/></n:Enumerate>")
     assert [len(names_in(reply)) for reply in replies] == [1, 1]
 
 
 def test_the_server_has_a_maximum_of_its_own() -> None:
     host = with_services(20, HostSpec("HV1", quirks=Quirks(split_batches=False), limits=Limits(max_batch_items=6)))
-    replies, _ = drain(host, optimised())
+    replies, _unused = drain(host, optimised())
     assert [len(names_in(reply)) for reply in replies] == [6, 6, 6, 2]
 
 
@@ -147,7 +147,7 @@ def test_a_pull_may_name_another_class() -> None:
 def test_a_context_expires_by_the_clock() -> None:
     host = with_services(5)
     contexts = [host.ask(names.ENUMERATE, SERVICE, "<n:Enumerate/>").text("s:Body/n:EnumerateResponse/n:EnumerationContext") or ""
-                for _ in range(2)]
+                for _unused in range(2)]
     host.clock.advance(239)
     assert host.ask(names.PULL, SERVICE, pull_body(contexts[0], 1)).status == 200
     host.clock.advance(2)
@@ -157,7 +157,7 @@ def test_a_context_expires_by_the_clock() -> None:
 def test_a_pull_puts_the_expiry_off() -> None:
     host = with_services(5)
     context = host.ask(names.ENUMERATE, SERVICE, "<n:Enumerate/>").text("s:Body/n:EnumerateResponse/n:EnumerationContext") or ""
-    for _ in range(3):
+    for _unused in range(3):
         host.clock.advance(200)
         reply = host.ask(names.PULL, SERVICE, pull_body(context, 1))
         context = reply.text("s:Body/n:PullResponse/n:EnumerationContext") or ""
@@ -182,7 +182,7 @@ def test_a_context_belongs_to_its_user() -> None:
 def test_open_enumerations_count_against_the_quota() -> None:
     host = with_services(5, HostSpec("HV1", limits=Limits(max_operations_per_user=2)))
     contexts = [host.ask(names.ENUMERATE, SERVICE, "<n:Enumerate/>").text("s:Body/n:EnumerateResponse/n:EnumerationContext") or ""
-                for _ in range(2)]
+                for _unused in range(2)]
     reply = host.ask(names.ENUMERATE, SERVICE, "<n:Enumerate/>")
     assert (reply.status, reply.subcode) == (500, "w:InternalError")
     detail = reply.find("s:Body/s:Fault/s:Detail")
@@ -201,7 +201,7 @@ def test_open_enumerations_count_against_the_quota() -> None:
 
 def test_object_and_reference() -> None:
     host = with_services(2, HostSpec("HV1", quirks=Quirks(split_batches=False)))
-    replies, _ = drain(host, optimised(1, "<w:EnumerationMode>EnumerateObjectAndEPR</w:EnumerationMode>"))
+    replies, _unused = drain(host, optimised(1, "<w:EnumerationMode>EnumerateObjectAndEPR</w:EnumerationMode>"))
     for reply, path in zip(replies, ("s:Body/n:EnumerateResponse/w:Items", "s:Body/n:PullResponse/n:Items"), strict=True):
         items = reply.find(path)
         assert items is not None
@@ -216,7 +216,7 @@ def test_object_and_reference() -> None:
 
 def test_references_only() -> None:
     host = with_services(2, HostSpec("HV1", quirks=Quirks(split_batches=False)))
-    replies, _ = drain(host, optimised(9, "<w:EnumerationMode>EnumerateEPR</w:EnumerationMode>"))
+    replies, _unused = drain(host, optimised(9, "<w:EnumerationMode>EnumerateEPR</w:EnumerationMode>"))
     items = replies[0].find("s:Body/n:EnumerateResponse/w:Items")
     assert items is not None
     assert [child.tag for child in items] == [names.tag(names.A, "EndpointReference")] * 2
@@ -239,7 +239,7 @@ def test_polymorphism_mode_is_refused() -> None:
 
 @pytest.mark.parametrize("prefix", ["w", "n"])
 def test_wql_with_the_star(prefix: str) -> None:
-    replies, _ = drain(with_services(5), wql("select * from Win32_Service where Name = 'svc002'", prefix), STAR)
+    replies, _unused = drain(with_services(5), wql("select * from Win32_Service where Name = 'svc002'", prefix), STAR)
     assert [name for reply in replies for name in names_in(reply)] == ["svc002"]
 
 
@@ -250,7 +250,7 @@ def test_wql_on_a_class_is_refused() -> None:
 
 def test_a_projection_is_a_fragment() -> None:
     host = with_services(1, HostSpec("HV1", quirks=Quirks(split_batches=False)), InstallDate=datetime(2026, 1, 2, tzinfo=UTC))
-    replies, _ = drain(host, wql("select Name, InstallDate, Caption from Win32_Service"), STAR)
+    replies, _unused = drain(host, wql("select Name, InstallDate, Caption from Win32_Service"), STAR)
     items = replies[0].find("s:Body/n:EnumerateResponse/w:Items")
     assert items is not None
     assert [child.tag for child in items] == [names.tag(names.W, "XmlFragment")]
@@ -261,7 +261,7 @@ def test_a_projection_is_a_fragment() -> None:
 
 
 def test_wql_characters_are_xml_text() -> None:
-    replies, _ = drain(with_services(5), wql("select * from Win32_Service where ProcessId < 5 and Name <> 'a&b'"), STAR)
+    replies, _unused = drain(with_services(5), wql("select * from Win32_Service where ProcessId < 5 and Name <> 'a&b'"), STAR)
     assert sum(len(names_in(reply)) for reply in replies) == 5
 
 
@@ -286,7 +286,7 @@ def selector_filter(inner: str) -> str:
 
 def test_selector_filter_on_a_class() -> None:
     body = selector_filter('<w:Selector Name="NAME">SVC003</w:Selector><w:Selector Name="Started">true</w:Selector>')
-    replies, _ = drain(with_services(5), body)
+    replies, _unused = drain(with_services(5), body)
     assert [name for reply in replies for name in names_in(reply)] == ["svc003"]
 
 
@@ -312,13 +312,13 @@ def association_filter(question: str, inner: str) -> str:
 def test_association_filter() -> None:
     inner = ("<b:AssociationClassName>Msvm_SettingsDefineState</b:AssociationClassName><b:Role>ManagedElement</b:Role>"
              "<b:ResultClassName>Msvm_VirtualSystemSettingData</b:ResultClassName><b:ResultRole>SettingData</b:ResultRole>")
-    replies, _ = drain(machine_host(), association_filter("AssociatedInstances", inner), V2 + "*")
+    replies, _unused = drain(machine_host(), association_filter("AssociatedInstances", inner), V2 + "*")
     assert [element.text for element in replies[0].root.iter(names.tag(SETTINGS, "InstanceID"))] == ["Microsoft:B"]
 
 
 def test_association_instances() -> None:
     body = association_filter("AssociationInstances", "<b:ResultClassName>Msvm_SettingsDefineState</b:ResultClassName>")
-    replies, _ = drain(machine_host(), body, V2 + "*")
+    replies, _unused = drain(machine_host(), body, V2 + "*")
     uri = V2 + "Msvm_SettingsDefineState"
     found = list(replies[0].root.iter(names.tag(uri, "SettingData")))
     assert [[s.text for s in element.iter(names.tag(names.W, "Selector"))] for element in found] == [["Microsoft:B"]]
@@ -334,7 +334,7 @@ def test_association_filter_refusals(uri: str, body: str) -> None:
 def test_associators_of_in_wql() -> None:
     source = "{Msvm_ComputerSystem.CreationClassName='Msvm_ComputerSystem',Name='A'}"
     query = f"ASSOCIATORS OF {source} WHERE AssocClass=Msvm_SettingsDefineState"
-    replies, _ = drain(machine_host(), wql(query), V2 + "*")
+    replies, _unused = drain(machine_host(), wql(query), V2 + "*")
     assert [element.text for element in replies[0].root.iter(names.tag(SETTINGS, "InstanceID"))] == ["Microsoft:A"]
 
 

@@ -74,7 +74,7 @@ def test_message_id_must_be_there_and_short(host: SmallHost, message_id: str) ->
 
 
 def test_a_message_id_may_be_used_again(host: SmallHost) -> None:
-    assert [host.ask(names.GET, CONFIG, message_id="same").status for _ in range(2)] == [200, 200]
+    assert [host.ask(names.GET, CONFIG, message_id="same").status for _unused in range(2)] == [200, 200]
 
 
 def test_no_action(host: SmallHost) -> None:
@@ -167,7 +167,7 @@ def test_language_of_answers_and_faults(own: str, asked: str | None, language: s
 @pytest.mark.parametrize(("os_version", "share", "expected"), [("2022", 1.0, 20), ("2022", 0.0, 0), ("2012R2", 1.0, 0)])
 def test_activity_id_comes_now_and_then(os_version: str, share: float, expected: int) -> None:
     host = SmallHost(HostSpec("HV1", os_version=os_version, quirks=Quirks(activity_id=share)))
-    headers = [host.ask(names.GET, CONFIG).find("s:Header/p:ActivityId") for _ in range(20)]
+    headers = [host.ask(names.GET, CONFIG).find("s:Header/p:ActivityId") for _unused in range(20)]
     assert sum(header is not None for header in headers) == expected
     assert all(header.get(names.tag(names.S, "mustUnderstand")) == "false" for header in headers if header is not None)
 
@@ -175,7 +175,7 @@ def test_activity_id_comes_now_and_then(os_version: str, share: float, expected:
 def test_the_seed_decides_what_is_drawn() -> None:
     def bodies(seed: int) -> list[bytes]:
         host = SmallHost(HostSpec("HV1", seed=seed))
-        return [host.ask(names.GET, CONFIG).answer.body for _ in range(5)]
+        return [host.ask(names.GET, CONFIG).answer.body for _unused in range(5)]
 
     assert bodies(1) == bodies(1)
     assert bodies(1) != bodies(2)

@@ -144,7 +144,7 @@ def test_contexts_expire_on_demand() -> None:
 def test_the_nth_request_and_only_that() -> None:
     host = host_with_service()
     rule = host.rules.add(rules.http_status(503), nth=3)
-    assert [get(host).status for _ in range(5)] == [200, 200, 503, 200, 200]
+    assert [get(host).status for _unused in range(5)] == [200, 200, 503, 200, 200]
     assert rule.fired == 1
 
 
@@ -152,7 +152,7 @@ def test_the_nth_request_and_only_that() -> None:
 def test_how_often(times: int | None, expected: list[int]) -> None:
     host = host_with_service()
     host.rules.add(rules.http_status(503), times=times)
-    assert [get(host).status for _ in range(4)] == expected
+    assert [get(host).status for _unused in range(4)] == expected
 
 
 def test_by_operation_and_by_content() -> None:

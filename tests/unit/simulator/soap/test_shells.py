@@ -247,7 +247,7 @@ def test_idle_shell_is_killed_after_its_time(host: SmallHost) -> None:
 def test_a_waiting_receive_is_no_idleness(host: SmallHost) -> None:
     shell = host.open_shell("<rsp:IdleTimeOut>PT60S</rsp:IdleTimeOut>")
     command = host.start(shell, "wait", "170")
-    codes = [host.receive(shell, command, timeout="PT60S").code for _ in range(2)]
+    codes = [host.receive(shell, command, timeout="PT60S").code for _unused in range(2)]
     assert codes == [2150858793, 2150858793]
     assert host.output(shell, command) == (b"done\r\n", b"", 0)
 
@@ -264,7 +264,7 @@ def test_idle_time_out_of_bounds(host: SmallHost) -> None:
 
 
 def test_a_user_may_have_thirty_shells(host: SmallHost) -> None:
-    shells = [host.open_shell() for _ in range(30)]
+    shells = [host.open_shell() for _unused in range(30)]
     reply = host.ask(names.CREATE, names.SHELL_CMD, "<rsp:Shell/>")
     assert (reply.subcode, reply.code) == ("w:QuotaLimit", 2150859173)
     host.caller = OPERATOR
@@ -277,7 +277,7 @@ def test_a_user_may_have_thirty_shells(host: SmallHost) -> None:
 def test_commands_count_until_their_shell_is_deleted() -> None:
     host = SmallHost(HostSpec("HV1", limits=Limits(max_operations_per_user=3)))
     shell = host.open_shell()
-    for _ in range(3):
+    for _unused in range(3):
         command = host.start(shell, "echo", "x")
         host.output(shell, command)
         host.signal(shell, command)
