@@ -120,8 +120,9 @@ def test_other_connections_are_refused(fleet: Fleet, controller: Controller) -> 
     assert "winrm or psrp" in found["hint"]
 
 
-@pytest.mark.parametrize(("keywords", "word"), [({"async": 60, "poll": 5}, "async"), ({"become": True, "become_method": "runas",
-                                                                                     "become_user": "SYSTEM"}, "become")])
+@pytest.mark.parametrize(("keywords", "word"), [
+    ({"async": 60, "poll": 5}, "async"), ({"become": True, "become_method": "runas", "become_user": "SYSTEM"}, "become"),
+])
 def test_async_and_become_are_refused_with_a_sentence(fleet: Fleet, controller: Controller, keywords: dict[str, Any], word: str) -> None:
     run = controller.play([{**INFO, **keywords}], controller.inventory(winrm(fleet)))
     found = run.one("facts")

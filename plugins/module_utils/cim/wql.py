@@ -8,10 +8,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import TypeAlias
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.types import Instance, Reference
 
-Literal = str | int | bool
+Literal: TypeAlias = "str | int | bool"
 _NAME = re.compile(r"[A-Za-z_]\w{0,254}\Z")
 
 

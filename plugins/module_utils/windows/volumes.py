@@ -93,7 +93,7 @@ def locate(path: str, volumes: Iterable[Volume]) -> Place:
     best: Volume | None = None
     matched = ""
     for volume in volumes:
-        for root in {volume.root, volume.device_id}:
+        for root in (volume.root, volume.device_id):
             if (folded + "\\").startswith(root.lower()) and len(root) > len(matched):
                 best, matched = volume, root
     on_csv = bool(_CSV_FOLDER.match(text))

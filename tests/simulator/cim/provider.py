@@ -51,4 +51,3 @@ class ClassProvider(Protocol):
 
     def instances(self, caller: Caller) -> Iterable[Instance]:
         """All instances of exactly this class that the caller may see."""
-        ...

@@ -30,17 +30,14 @@ class ClusterDescription(Protocol):
     @property
     def name(self) -> str:
         """Name of the cluster."""
-        ...
 
     @property
     def nodes(self) -> Sequence[str]:
         """Short host names."""
-        ...
 
     @property
     def owners(self) -> Mapping[str, str]:
         """Name of a machine -> owner node."""
-        ...
 
 
 @dataclass

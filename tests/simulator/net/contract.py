@@ -67,11 +67,9 @@ class MessageHandler(Protocol):
 
     async def handle(self, connection: Connection, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Answer one message. ``body`` is the plain SOAP envelope, ``headers`` the HTTP headers with lower-case names."""
-        ...
 
     def identify(self, authenticated: bool) -> Answer:
         """Answer an Identify that came without authentication (header ``WSMANIDENTIFY: unauthenticated``, wire 1.3)."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -107,20 +105,15 @@ class Directory(Protocol):
 
     def authenticate_password(self, user: str, password: str) -> Account | None:
         """The account, when the password fits; ``user`` as the client wrote it (``name``, ``DOMAIN\\name``, ``name@realm``)."""
-        ...
 
     def account(self, user: str, domain: str | None) -> Account | None:
         """The account of a finished NTLM or Kerberos log-on; ``domain`` is the NTLM domain or the Kerberos realm."""
-        ...
 
     def by_certificate(self, subject: str) -> Account | None:
         """The local account that a client certificate is mapped to, by its user principal name or else its common name."""
-        ...
 
     def log_on(self, account: Account, scheme: str, delegated: bool) -> Caller:
         """The token of a log-on, UAC filtering applied (wire 6.1); ``scheme`` as in :class:`Caller`."""
-        ...
 
     def ntlm_credentials(self) -> list[tuple[str, str, str]]:
         """``(domain, user, password)`` of every account that may log on with NTLM; local accounts have domain ``""``."""
-        ...

@@ -32,11 +32,9 @@ class Sealer(Protocol):
 
     def wrap_winrm(self, data: bytes) -> tuple[bytes, bytes, int]:
         """Encryption header, sealed bytes and the length of the padding."""
-        ...
 
     def unwrap_winrm(self, header: bytes, data: bytes) -> bytes:
         """The plain bytes; raises when they were not sealed for this context, or not as its next message."""
-        ...
 
 
 class NotSealed(ValueError):

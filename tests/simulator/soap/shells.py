@@ -46,19 +46,15 @@ class Process(Protocol):
     @property
     def exit_code(self) -> int | None:
         """None while it runs."""
-        ...
 
     def take_output(self) -> tuple[bytes, bytes]:
         """Standard output and error since the last call."""
-        ...
 
     def feed(self, data: bytes, end: bool) -> None:
         """Standard input."""
-        ...
 
     def terminate(self, exit_code: int = 1) -> None:
         """End it."""
-        ...
 
 
 class ProcessHost(Protocol):
@@ -67,11 +63,9 @@ class ProcessHost(Protocol):
     def start(self, caller: Caller, command_line: str, environment: Mapping[str, str], directory: str | None, *, job: str | None,
               codepage: int) -> Process:
         """Run a line as ``cmd.exe /c`` does; Win32Error when it cannot start."""
-        ...
 
     def kill_job(self, job: str) -> None:
         """End everything that was started with this ``job`` and did not break away."""
-        ...
 
 
 class _Refused:

@@ -38,7 +38,7 @@ _NOT_IMITATED = frozenset([
 ])
 
 
-_LineSteps: TypeAlias = Generator["float | NeedInput", None, list[dict[str, str]]]
+_LineSteps: TypeAlias = Generator[float | NeedInput, None, list[dict[str, str]]]
 
 
 class Shell:
@@ -338,8 +338,6 @@ class Shell:
                             for word in re.findall(r'"[^"]*"|\S+', items))
             lines = data.decode(context.encoding, "replace").splitlines()
         return [values for line in lines if line for values in _tokens(line, options, tree.variable)]
-
-
 
 
 def _tokens(line: str, options: str, variable: str) -> Iterator[dict[str, str]]:

@@ -317,4 +317,3 @@ FILE_BUILTINS: Mapping[str, Callable[[Context, str], Result]] = {
     "mkdir": make_directory, "md": make_directory, "rmdir": remove_directory, "rd": remove_directory, "del": delete, "erase": delete,
     "mklink": make_link, "type": show, "move": move, "ren": rename, "rename": rename, "copy": copy, "dir": directory,
 }
-

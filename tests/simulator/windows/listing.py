@@ -97,5 +97,3 @@ def grouped(context: Context, number: int) -> str:
     """A number with the thousands separator of the host's language."""
     text = f"{number:,}"
     return text.replace(",", ".") if context.facts.locale == "de-DE" else text
-
-

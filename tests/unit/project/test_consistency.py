@@ -46,9 +46,12 @@ def test_the_licence_is_whole() -> None:
     assert "END OF TERMS AND CONDITIONS" in text
 
 
-@pytest.mark.parametrize("path", sorted(p for folder in ("plugins", "tests") for p in (CHECKOUT / folder).rglob("*.py")
-                                         if p.stat().st_size),
-                         ids=lambda path: str(path.relative_to(CHECKOUT)))
+def sources() -> list[Path]:
+    """Every Python file that is not empty."""
+    return sorted(path for folder in ("plugins", "tests") for path in (CHECKOUT / folder).rglob("*.py") if path.stat().st_size)
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(CHECKOUT)))
 def test_every_source_file_names_its_licence(path: Path) -> None:
     head = path.read_text(encoding="utf-8")[:600]
     assert "SPDX-License-Identifier: GPL-3.0-or-later" in head

@@ -88,7 +88,7 @@ def test_cim_errors_in_any_namespace(namespace, status, kind):
 def test_an_invalid_namespace_that_calls_itself_a_filter_problem():
     error = ('<s:Detail><p:MSFT_WmiError xmlns:p="urn:x"><p:CIMStatusCode>3</p:CIMStatusCode><p:error_Code>2150858778</p:error_Code>'
              "</p:MSFT_WmiError></s:Detail>")
-    assert type(parse(fault("n:CannotProcessFilter").replace("</s:Fault>", error + "</s:Fault>"))) is faults.InvalidNamespace
+    assert isinstance(parse(fault("n:CannotProcessFilter").replace("</s:Fault>", error + "</s:Fault>")), faults.InvalidNamespace)
 
 
 def test_denied_is_never_absent_whatever_else_the_fault_says():

@@ -64,5 +64,3 @@ def providers(files: FileSystem, facts: HostFacts) -> dict[str, Listed]:
 
     return {"Win32_Volume": Listed(volumes), "Win32_LogicalDisk": Listed(disks), "Win32_MountPoint": Listed(mount_points),
             "Win32_Share": Listed(shares)}
-
-

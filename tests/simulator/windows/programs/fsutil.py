@@ -35,5 +35,3 @@ def run(context: Context, tail: str) -> Steps:
         shown = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in piece)
         context.out(f"{at:04x}:  {' '.join(f'{byte:02x}' for byte in piece):<47}  {shown}")
     return 0
-
-

@@ -115,7 +115,7 @@ def test_an_error_of_the_simulator_fails_the_test_that_met_it(tmp_path: Path) ->
 
 def test_an_error_of_the_simulator_is_told_beside_another(tmp_path: Path) -> None:
     fleet = Fleet([spec()], tmp_path)
-    with pytest.raises(RuntimeError) as caught, fleet:
+    with pytest.raises(RuntimeError) as caught, fleet:  # pylint: disable=confusing-with-statement  # two managers, as meant
         fleet.simulated["HV1"].bugs.append(ZeroDivisionError("a mistake"))
         raise RuntimeError("the test itself")
     assert caught.value.__notes__ == ["error of the simulator itself: ZeroDivisionError('a mistake')"]

@@ -257,5 +257,3 @@ def test_an_error_of_the_simulator_is_kept_and_raised(host: SmallHost) -> None:
     with pytest.raises(ZeroDivisionError):
         host.ask(names.ENUMERATE, names.CLASS_PREFIX + "root/cimv2/Win32_Service", "<n:Enumerate/>")
     assert [str(bug) for bug in host.bugs] == ["a mistake"]
-
-

@@ -209,7 +209,7 @@ def test_delete_kills_the_programs_and_ends_a_waiting_receive(host: SmallHost) -
     receive = envelope(names.SHELL_RECEIVE, names.SHELL_CMD,
                        f'<rsp:Receive><rsp:DesiredStream CommandId="{command}">stdout</rsp:DesiredStream></rsp:Receive>',
                        selectors={"ShellId": shell})
-    host.clock.call_later(5, lambda: host.service.shells.close_all())
+    host.clock.call_later(5, host.service.shells.close_all)
     reply = host.send(receive)
     assert (reply.subcode, reply.code) == ("w:InternalError", 995)
     assert host.programs.running[shell][0].exit_code == 1
