@@ -29,6 +29,8 @@ from simulator.windows.cimv2.system import Service
 from simulator.windows.files import FileSystem, Network
 from simulator.windows.processes import ProcessHost
 from simulator.windows.programs.base import HostFacts
+from simulator.windows.scheduler.cim import register as register_tasks
+from simulator.windows.scheduler.service import TaskService
 from simulator.windows.shadows import ShadowService
 from simulator.windows.spec import VolumeSpec
 from simulator.windows.volumes import Backing
@@ -78,6 +80,8 @@ class SimHost:
                                 network=surroundings.network)
         self.processes = ProcessHost(self.files, clock, self.facts, speeds=spec.speeds)
         self.shadows = ShadowService(self.files, clock, root / "shadows", self.note_change, spec.shadow_settings)
+        self.processes.unseen = self.bugs.append
+        self.tasks = TaskService(self.processes, self.accounts, self.note_change, spec.tasks)
         self.guests: dict[str, Guest] = {}
         """Writing guests by the GUID of their machine."""
         self.services: dict[str, Service] = {}
@@ -124,6 +128,7 @@ class SimHost:
         """Register every class that the host has."""
         register_hyperv(self.hyperv)
         self.services = register_cimv2(self.repository, self.processes, self.shadows)
+        register_tasks(self.repository, self.tasks)
         self.services["vmms"].listeners.append(self._vmms_changed)
         self.guard_namespaces()
 

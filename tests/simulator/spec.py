@@ -11,6 +11,7 @@ from datetime import datetime
 from simulator.cim.model import Account
 from simulator.hyperv.spec import HyperVSettings, VmSpec
 from simulator.windows.programs.base import Speeds
+from simulator.windows.scheduler.service import SchedulerSettings
 from simulator.windows.shadows import ShadowSettings
 from simulator.windows.spec import ShareSpec, VolumeSpec
 
@@ -111,6 +112,8 @@ class HostSpec:
     """How fast programs work in simulated time."""
     guest_writes: Mapping[str, float] = field(default_factory=dict)
     """Name of a machine -> writes per second of its guest, which stamps each block so that copies prove themselves."""
+    tasks: SchedulerSettings = field(default_factory=SchedulerSettings)
+    """How the Task Scheduler of this host behaves."""
     local_account_token_filter_policy: bool = False
     """The registry value that lets every local administrator keep a full token over the network (wire 6.1)."""
 

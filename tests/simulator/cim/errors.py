@@ -19,3 +19,7 @@ class ProviderRefusal(Exception):
         super().__init__(message)
         self.return_value = return_value
         self.message = message
+
+
+class SimulatorGap(NotImplementedError):
+    """A request that a real host would carry out and this simulator cannot: it must never look like a refusal or a success of the host."""

@@ -54,6 +54,8 @@ class Account:
     groups: frozenset[str] = frozenset()
     builtin_administrator: bool = False
     certificate_subject: str | None = None
+    batch_logon: bool | None = None
+    """Whether a policy grants or denies the right to log on as a batch job; None: as its groups have it."""
 
     @property
     def display(self) -> str:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The agentless.hyperv authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Identifiers, references and object paths of Hyper-V objects, and the error for what the simulator cannot do truthfully."""
+"""Identifiers, references and object paths of Hyper-V objects."""
 from __future__ import annotations
 
 import uuid
@@ -25,10 +25,6 @@ SECURITY = "C3B6E5B4-7C0B-4E4D-9E27-6B8B5C7C0E0A"
 
 SENTINEL_YEAR = 1601
 """Year of the date that stands for "never" (wire 2.5)."""
-
-
-class SimulatorGap(NotImplementedError):
-    """A request that a real host would carry out and this simulator cannot: it must never look like a refusal or a success of the host."""
 
 
 def derive(*parts: object) -> str:

@@ -8,13 +8,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from simulator.cim.cimxml import parse_instance
-from simulator.cim.errors import ProviderRefusal
+from simulator.cim.errors import ProviderRefusal, SimulatorGap
 from simulator.cim.model import CimValue, Instance, Ref
 from simulator.cim.provider import Invocation, MethodOutcome
 from simulator.cim.xmltext import parse
 from simulator.hyperv import ids
 from simulator.hyperv.diskstore import system_files
-from simulator.hyperv.ids import SimulatorGap
 from simulator.hyperv.jobs import JobFailure
 from simulator.hyperv.model import Configuration
 from simulator.hyperv.provider import configuration_of

@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from simulator.cim.errors import SimulatorGap
 from simulator.cim.provider import ClassProvider, Invocation, MethodHandler, MethodOutcome
 from simulator.hyperv import ids
 from simulator.hyperv.associations import Associations
-from simulator.hyperv.ids import SimulatorGap
 from simulator.hyperv.images import Images
 from simulator.hyperv.integration import KINDS, ComponentSettings, LiveComponent
 from simulator.hyperv.job_tables import Jobs

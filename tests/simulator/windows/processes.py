@@ -155,7 +155,9 @@ class ProcessHost:
                                  hash_bytes_per_second=speeds.hash_bytes_per_second / slowness)
         found = Shell(context).program(line, context)
         if found is None:
-            raise Win32Error(errors.FILE_NOT_FOUND, program)
+            folder = program.strip('"').rpartition("\\")[0]
+            missing = bool(folder) and not self.files.exists(folder)
+            raise Win32Error(errors.PATH_NOT_FOUND if missing else errors.FILE_NOT_FOUND, program)
         return self._launch(context, found[0] + ".exe", line, found[1](context, found[2]), None, on_exit)
 
     def _context(self, caller: Caller, environment: Mapping[str, str], directory: str | None, codepage: int) -> Context:

@@ -314,9 +314,10 @@ class _Reader:
 
     @staticmethod
     def _check_ids(principal: Principal | None, triggers: tuple[TimeTrigger, ...], actions: tuple[Exec, ...]) -> None:
-        ids = [item.id for item in (*([principal] if principal else []), *triggers, *actions) if item.id is not None]
+        ids = [principal.id] if principal is not None else []
+        ids += [trigger.id for trigger in triggers] + [action.id for action in actions]
         for identity in ids:
-            if ids.count(identity) > 1:
+            if identity is not None and ids.count(identity) > 1:
                 raise _wrong(codes.INVALID_VALUE, "id", identity)
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from simulator.cim.errors import SimulatorGap
 from simulator.cim.model import CimError, Instance, Ref
-from simulator.hyperv.ids import SimulatorGap
 from simulator.hyperv.spec import CheckpointSpec, RelationSpec, VmSpec
 from unit.simulator.hyperv.bench import ADMINISTRATOR, NOBODY, V2, Bench, MakeBench
 
