@@ -5,14 +5,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
 from functools import cache
-from typing import TypeAlias
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim import schema_facts
-from ansible_collections.agentless.hyperv.plugins.module_utils.cim.types import EmbeddedText, Instance, Parameter, Property, Reference
-
-PropertyValue: TypeAlias = "str | bool | int | datetime | timedelta | tuple[str | bool | int, ...] | None"
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim.types import (
+    EmbeddedText,
+    Instance,
+    Parameter,
+    Property,
+    PropertyValue,
+    Reference,
+)
 
 _KEYS = ("CreationClassName", "SystemCreationClassName", "SystemName")
 

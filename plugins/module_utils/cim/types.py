@@ -193,6 +193,9 @@ class Instance:
         return tuple(found)
 
 
+PropertyValue: TypeAlias = Union[None, str, bool, int, datetime, timedelta, tuple[Union[str, bool, int], ...]]
+
+
 @dataclass(frozen=True)
 class Property:
     """One property of an instance to be sent as CIM-XML text.
@@ -203,7 +206,7 @@ class Property:
 
     name: str
     cim_type: str
-    value: str | bool | int | datetime | timedelta | tuple[str | bool | int, ...] | None
+    value: PropertyValue
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ class InstanceValidator:
             if value is None:
                 continue
             plain = fast.get(name)
+            # the exact type, since a bool is an int in Python  # pylint: disable-next=unidiomatic-typecheck
             if plain is not None and type(value) is plain[0] and (plain[0] is not int or plain[1] <= value <= plain[2]):  # type: ignore[operator]
                 continue  # the usual case, made cheap: hosts with a thousand machines are enumerated all the time
             self._check_slowly(definition, name, value)

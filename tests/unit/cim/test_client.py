@@ -59,8 +59,9 @@ def test_get_and_its_errors():
 
 
 def test_enumerations_give_the_class_of_each_item():
-    _unused, one = reader(begun("uuid:1", instance("Msvm_ComputerSystem", {"Name": "A"})),
-                    pulled(None, instance("Msvm_PlannedComputerSystem", {"Name": "P"}, prefix="q")))
+    _unused, one = reader(
+        begun("uuid:1", instance("Msvm_ComputerSystem", {"Name": "A"})),
+        pulled(None, instance("Msvm_PlannedComputerSystem", {"Name": "P"}, prefix="q")))
     assert [(found.class_name, found.text("Name")) for found in one.enumerate(V2_NAMESPACE, "CIM_ComputerSystem")] == [
         ("Msvm_ComputerSystem", "A"), ("Msvm_PlannedComputerSystem", "P")]
 

@@ -87,8 +87,9 @@ def test_standard_input_is_sent_in_chunks_and_closed():
 
 def test_output_may_go_to_a_handler_as_it_arrives():
     seen = []
-    _unused, one = shell(CREATED, STARTED, received(chunk("stdout", b"a"), chunk("stderr", b"b")), received(chunk("stdout", b"c"), code=0),
-                   SIGNALLED, "", max_output=1)
+    _unused, one = shell(
+        CREATED, STARTED, received(chunk("stdout", b"a"), chunk("stderr", b"b")), received(chunk("stdout", b"c"), code=0), SIGNALLED, "",
+        max_output=1)
     with one:
         result = one.run("x", timeout=100, on_output=lambda stream, data: seen.append((stream, data)))
     assert seen == [("stdout", b"a"), ("stderr", b"b"), ("stdout", b"c")]
