@@ -193,7 +193,7 @@ class Instance:
         return tuple(found)
 
 
-PropertyValue: TypeAlias = Union[None, str, bool, int, datetime, timedelta, tuple[Union[str, bool, int], ...]]
+PropertyValue: TypeAlias = "str | bool | int | datetime | timedelta | tuple[str | bool | int, ...] | None"
 
 
 @dataclass(frozen=True)
