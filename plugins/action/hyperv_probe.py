@@ -4,8 +4,11 @@
 """The name under which ansible finds the driver for the module of the same name."""
 from __future__ import annotations
 
+from ansible_collections.agentless.hyperv.plugins.modules import hyperv_probe
 from ansible_collections.agentless.hyperv.plugins.plugin_utils.driver import HypervAction
 
 
 class ActionModule(HypervAction):
     """Runs the module of the same name in process."""
+
+    MODULE = hyperv_probe

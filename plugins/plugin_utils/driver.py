@@ -8,9 +8,9 @@ leaves it, and turns errors into *failed* or *unreachable*. A module knows nothi
 """
 from __future__ import annotations
 
-import importlib
+import re
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, cast
@@ -30,14 +30,18 @@ from ansible_collections.agentless.hyperv.plugins.plugin_utils import connection
 from ansible_collections.agentless.hyperv.plugins.plugin_utils.kerberos import kerberos_available, ticket_cache
 from ansible_collections.agentless.hyperv.plugins.plugin_utils.peer import peer_connection
 
-MODULES = "ansible_collections.agentless.hyperv.plugins.modules"
 TRACEBACK_VERBOSITY = 3
 """From -vvv on, an expected failure carries the place it came from, too."""
 
 
 class HypervAction(ActionBase):
-    """The action plugin of every module of this collection."""
+    """The action plugin of every module of this collection.
 
+    ``MODULE`` is the module: ``ARGUMENT_SPEC``, ``RULES`` and ``run(call)``. It is imported together with the action plugin, which ansible
+    loads once in the parent process: what a worker imports is compiled again for every host, since collections have no byte code.
+    """
+
+    MODULE: Any = None
     _requires_connection = False
     _supports_async = False
     _supports_check_mode = True
@@ -47,7 +51,7 @@ class HypervAction(ActionBase):
         variables = dict(task_vars or {})
         self._refuse_what_cannot_work()
         result: dict[str, Any] = super().run(tmp, variables)
-        module = self.module()
+        module = self.MODULE
         arguments = _validate(module, self._task.args)
         runner = _Runner(self, variables, arguments.secrets)
         outcome = runner.run(module.run, arguments.values)
@@ -55,11 +59,7 @@ class HypervAction(ActionBase):
             outcome.setdefault("warnings", []).append(warning)
         result.update(outcome)
         result["invocation"] = {"module_args": arguments.values}
-        return cast("dict[str, Any]", remove_values(result, runner.secrets))
-
-    def module(self) -> Any:
-        """The module of the task's name: ``ARGUMENT_SPEC``, ``RULES`` and ``run(call)``."""
-        return importlib.import_module(f"{MODULES}.{str(self._task.action).rpartition('.')[2]}")
+        return cast("dict[str, Any]", remove_values(result, runner.secrets)) if holds_any(result, runner.secrets) else result
 
     def _refuse_what_cannot_work(self) -> None:
         action = self._task.action
@@ -169,6 +169,34 @@ class _Runner:
         if self._action._display.verbosity >= TRACEBACK_VERBOSITY:
             result["exception"] = traceback.format_exc()
         return result
+
+
+def holds_any(result: object, secrets: Collection[str]) -> bool:
+    """True when a secret is part of any value (keys do not count, as in ``remove_values``), or when a value is of an unknown kind.
+
+    Looking is many times cheaper than taking out, and a result with the facts of a host has thousands of values and no secret.
+    """
+    if not secrets:
+        return False
+    found = re.compile("|".join(re.escape(secret) for secret in secrets)).search
+    left: list[object] = [result]
+    while left:
+        value = left.pop()
+        if isinstance(value, str):
+            if found(value):
+                return True
+        elif value is None or isinstance(value, bool):
+            continue
+        elif isinstance(value, int | float):
+            if found(str(value)):
+                return True
+        elif isinstance(value, dict):
+            left.extend(value.values())
+        elif isinstance(value, list):
+            left.extend(value)
+        else:
+            return True
+    return False
 
 
 def printable(text: str) -> str:

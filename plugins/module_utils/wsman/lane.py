@@ -242,6 +242,7 @@ class _Transport(Transport):
         self.adapter = _Adapter(endpoint, budget, stats)
         self._follow_environment = endpoint.proxy == "legacy_requests"
         self._proxy = endpoint.proxy
+        self._proxies: dict[str, str] | None = None
 
     def build_session(self) -> Any:
         """The session, with our adapter on it before anything is sent."""
@@ -277,7 +278,9 @@ class _Transport(Transport):
         session.mount("https://", self.adapter)
 
     def _send_message_request(self, session: Any, prepared_request: Any) -> Any:
-        response = session.send(prepared_request)
+        if self._proxies is None:  # the library would look through the environment for each message
+            self._proxies = requests.utils.resolve_proxies(prepared_request, session.proxies, session.trust_env)
+        response = session.send(prepared_request, proxies=self._proxies)
         if response.status_code == 401:
             raise InvalidCredentialsError("HTTP 401")
         return response

@@ -21,6 +21,4 @@ def run(call: Call) -> dict[str, Any]:
 class ActionModule(HypervAction):
     """The driver with another module."""
 
-    def module(self) -> Any:
-        """See :class:`HypervAction`."""
-        return SimpleNamespace(ARGUMENT_SPEC={"peer": {"type": "str", "required": True}}, run=run)
+    MODULE = SimpleNamespace(ARGUMENT_SPEC={"peer": {"type": "str", "required": True}}, run=run)
