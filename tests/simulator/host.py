@@ -132,6 +132,18 @@ class SimHost:
         self.services["vmms"].listeners.append(self._vmms_changed)
         self.guard_namespaces()
 
+    def restart(self) -> None:
+        """The host restarts in an instant: no program, shell, job or volatile shadow copy outlives it; tasks and files stay."""
+        self.service.restart()
+        self.tasks.restart_host()
+        self.processes.restart_host()
+        self.shadows.restart_host()
+        self.hyperv.restart_vmms()
+
+    def restart_winrm(self) -> None:
+        """The WinRM service restarts: shells end with all that runs in them, enumerations are forgotten; tasks go on."""
+        self.service.restart()
+
     def _vmms_changed(self, state: str) -> None:
         if state == "Stopped":
             self.hyperv.restart_vmms()

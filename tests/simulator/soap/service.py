@@ -148,6 +148,11 @@ class WsmanService:
         assert answer is not None, f"effect {effect.name} has no answer"
         return Answer(answer.status, answer.body, answer.content_type, effect.transport)
 
+    def restart(self) -> None:
+        """The service has been stopped and started: its shells and enumeration contexts are gone."""
+        self.shells.close_all()
+        self.enumerations.expire_all()
+
     # -- one request -----------------------------------------------------------------------------------------------
 
     async def _carry_out(self, request: Request, operation: Operation, connection: Connection, charset: str, locale: str) -> Answer:

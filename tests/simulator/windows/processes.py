@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from simulator.cim.model import Caller
 from simulator.clock import SimClock, Timer
@@ -110,6 +110,7 @@ class ProcessHost:
         self.speeds = speeds or Speeds()
         self.processes: dict[int, SimProcess] = {}
         self.started = clock.now()
+        self.booted = self.started - timedelta(seconds=facts.boot_seconds)
         self.unseen: Callable[[NotSimulated], None] | None = None
         self._next_pid = 3000
 
@@ -229,3 +230,4 @@ class ProcessHost:
         """Nothing survives a restart."""
         for process in self.running():
             process.terminate()
+        self.started = self.booted = self.clock.now()

@@ -140,8 +140,7 @@ class Services:
         return self._change(call, "Stopped", 5)
 
 
-def providers(facts: HostFacts, clock: SimClock) -> dict[str, Listed]:
-    """The providers of the two singletons, by class name."""
-    booted = clock.now() - timedelta(seconds=facts.boot_seconds)
-    return {"Win32_OperatingSystem": Listed(lambda _caller: [operating_system(facts, clock, booted)]),
+def providers(facts: HostFacts, clock: SimClock, booted: Callable[[], datetime]) -> dict[str, Listed]:
+    """The providers of the two singletons, by class name; ``booted`` tells when the host was last started."""
+    return {"Win32_OperatingSystem": Listed(lambda _caller: [operating_system(facts, clock, booted())]),
             "Win32_ComputerSystem": Listed(lambda _caller: [computer_system(facts)])}
