@@ -106,6 +106,10 @@ vm:
       type: str
       returned: always
     enabled_state: {description: The number behind RV(vm.state)., type: int, returned: always}
+    other_state:
+      description: The host's own word for what V(other) is, such as V(Saving); none for every other state.
+      type: str
+      returned: always
     health: {description: "V(ok), V(major_failure) or V(critical).", type: str, returned: always}
     busy: {description: "What the host is doing to it, such as V(merging_disks).", type: str, returned: always}
     storage_offline: {description: Whether the storage of its configuration cannot be reached., type: bool, returned: always}

@@ -1,0 +1,321 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The fault harness: an operation with each fault at each of its requests, and with the controller killed at each.
+
+An author describes an operation once (:class:`Operation`) and says what must hold: ``after`` the run that met the fault, and
+``healed`` after the next run, which meets none and follows whenever the first did not succeed. Each case has a host of its own that
+looks the same at each start, so that the numbers and names of a recorded clean run are those of the run that meets the fault.
+
+Sampling: without more, a fault is tried at ``most`` requests spread evenly over the run, three times as many for a thorough
+one, and each fault begins at another request, so that together they reach all. ``FAULT_HARNESS=all`` in the environment tries every
+fault at every request.
+"""
+from __future__ import annotations
+
+import html
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Deadline
+from ansible_collections.agentless.hyperv.plugins.module_utils.module import Call
+from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.endpoint import Lane
+from simulator.fleet import Fleet, RunningHost
+from simulator.host import SimHost
+from simulator.net.contract import RESET
+from simulator.soap import rules
+from simulator.soap.rules import Effect, RequestView
+from simulator.spec import HostSpec
+from support import in_process
+from support.in_process import Ending
+
+MORE_REQUESTS = 60
+"""How many requests a run may send beyond twice those of the clean run."""
+ENDLESS = 100_000
+_SHOWN = 12
+_COMMAND = re.compile(r"<(?:\w+:)?Command>([^<]*)</")
+_STABLE = re.compile(r"[a-z][a-z0-9_]{2,60}\Z")
+_NOT_STABLE = frozenset({"internal_error", "failed"})
+
+
+class ControllerKilled(BaseException):
+    """The controller is gone: no handler of the collection may survive this, and nothing is sent any more."""
+
+
+class TooManyRequests(BaseException):
+    """A run does not end."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that goes wrong at one request. ``effect`` makes the rule's effect for a host; ``kill`` ends the controller instead.
+
+    ``forever``: every later request meets it, too, so that nothing can be cleaned up.
+    """
+
+    name: str
+    effect: Callable[[SimHost], Effect] | None = None
+    kill: Literal["before", "after"] | None = None
+    forever: bool = False
+    thorough: bool = False
+    """One of those that most of the others come to, seen from an operation: tried at more requests."""
+
+
+def restart_management(host: SimHost) -> Effect:
+    """The management service restarts just before the request."""
+    return Effect("management restarts", before=host.hyperv.restart_vmms)
+
+
+def restart_host(host: SimHost) -> Effect:
+    """The whole host restarts in place of the request: connections, shells, programs, enumerations and jobs are gone."""
+    def restart() -> None:
+        host.service.shells.close_all()
+        host.service.enumerations.expire_all()
+        host.shadows.restart_host()
+        host.hyperv.restart_vmms()
+
+    return Effect("host restarts", executed=False, before=restart, status=500, transport=RESET)
+
+
+FAULTS: tuple[Fault, ...] = (
+    Fault("controller killed before it sends", kill="before"),
+    Fault("controller killed before the answer arrives", kill="after", thorough=True),
+    Fault("lost before", lambda host: rules.lost_before()),
+    Fault("lost after", lambda host: rules.lost_after(), thorough=True),
+    Fault("time-out, not carried out", lambda host: rules.timeout(executed=False)),
+    Fault("time-out, carried out", lambda host: rules.timeout(executed=True)),
+    Fault("access denied", lambda host: rules.access_denied(), thorough=True),
+    Fault("unreachable from here on", lambda host: rules.lost_before(), forever=True),
+    Fault("host restarts", restart_host),
+    Fault("management restarts", restart_management),
+    Fault("enumerations expire", lambda host: rules.expire_contexts()),
+    Fault("401", lambda host: rules.unauthorized()),
+    Fault("empty 400", lambda host: rules.http_status(400)),
+    Fault("empty 500", lambda host: rules.http_status(500)),
+    Fault("empty 500, carried out", lambda host: rules.http_status(500, executed=True)),
+    Fault("503", lambda host: rules.http_status(503)),
+    Fault("quota", lambda host: rules.quota()),
+    Fault("unknown fault", lambda host: rules.fault("internal_error")),
+    Fault("no SOAP", lambda host: rules.garbage()),
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One fault at one request of one operation."""
+
+    operation: str
+    number: int
+    request: str
+    fault: Fault
+
+    def __str__(self) -> str:
+        return f"{self.operation}, request {self.number} ({self.request}), {self.fault.name}"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a check may look at. ``witness`` is what ``prepare`` returned; ``first`` is the run that met the fault (in ``after``
+    the same as ``ending``). The host is at rest.
+    """
+
+    case: Case | None
+    ending: Ending
+    first: Ending
+    host: SimHost
+    witness: Any
+
+
+Check = Callable[[Seen], Iterable[str]]
+"""Yields what is wrong, as sentences."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation and its contract. ``spec`` describes the host, ``prepare`` does to it what a spec cannot say.
+
+    ``clean`` judges the recorded run without a fault, ``after`` the run that met one, ``healed`` the next run. What holds for every
+    operation is checked by the harness: an end with a result or an error of the family, a stable error code, a bounded
+    number of requests, and a next run that succeeds. ``healed`` None: what only reads needs no next run.
+    """
+
+    name: str
+    spec: Callable[[], HostSpec]
+    run: Callable[[Call], dict[str, Any]]
+    params: Mapping[str, Any]
+    clean: Check
+    after: Check
+    healed: Check | None = None
+    prepare: Callable[[SimHost], Any] = lambda host: None
+
+
+class _Watched:
+    """A lane that kills the controller at one message, and ends runs that never end."""
+
+    def __init__(self, lane: Lane, limit: int, number: int = 0, kill: Literal["before", "after"] | None = None) -> None:
+        self._lane = lane
+        self._limit = limit
+        self._number = number
+        self._kill = kill
+        self._dead = False
+        self.sent = 0
+
+    def send(self, envelope: bytes, deadline: Deadline, *, repeatable: bool) -> bytes:
+        """See Lane."""
+        if self._dead:
+            raise ControllerKilled
+        self.sent += 1
+        if self.sent > self._limit:
+            raise TooManyRequests(f"{self.sent} messages")
+        self._dead = self._kill is not None and self.sent == self._number
+        if self._dead and self._kill == "before":
+            raise ControllerKilled
+        answer = self._lane.send(envelope, deadline, repeatable=repeatable)
+        if self._dead:
+            raise ControllerKilled
+        return answer
+
+    def close(self) -> None:
+        """See Lane."""
+        self._lane.close()
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The clean run: the names of its requests in order."""
+
+    requests: tuple[str, ...]
+
+    @property
+    def limit(self) -> int:
+        """The most that any run may send."""
+        return 2 * len(self.requests) + MORE_REQUESTS
+
+
+def record(operation: Operation) -> Recorded:
+    """Run without faults and check that the operation works at all. AssertionError with the problems."""
+    with _started(operation) as (fleet, running, witness):
+        ending, names = _run(operation, fleet, running, limit=ENDLESS)
+        problems = [] if ending.succeeded else [f"the clean run {ending}"]
+        with fleet.locked():
+            problems += operation.clean(Seen(None, ending, ending, running.host, witness))
+    if problems:
+        raise AssertionError(f"{operation.name} without any fault: " + "; ".join(problems))
+    return Recorded(tuple(names))
+
+
+def cases(operation: Operation, recorded: Recorded, fault: Fault, most: int) -> list[Case]:
+    """The cases of one fault, at about ``most`` requests (see the head of this file)."""
+    count = len(recorded.requests)
+    step = max(1, -(-count // (3 * most if fault.thorough else most)))
+    first = FAULTS.index(fault) % step if fault in FAULTS else 0
+    chosen = range(count) if os.environ.get("FAULT_HARNESS") == "all" else range(first, count, step)
+    return [Case(operation.name, index + 1, recorded.requests[index], fault) for index in chosen]
+
+
+def check(operation: Operation, recorded: Recorded, fault: Fault, *, most: int) -> int:
+    """Try one fault at the requests of an operation; the number of cases. AssertionError that shows the first of the failed ones."""
+    chosen = cases(operation, recorded, fault, most)
+    failures = []
+    for case in chosen:
+        problems = try_case(operation, recorded, case)
+        if problems:
+            failures.append("\n    ".join((f"{case}:", *problems)))
+    if failures:
+        raise AssertionError(f"{len(failures)} of {len(chosen)} cases failed:\n" + "\n".join(failures[:_SHOWN]))
+    return len(chosen)
+
+
+def try_case(operation: Operation, recorded: Recorded, case: Case) -> list[str]:
+    """What is wrong with one case; empty when nothing is."""
+    with _started(operation) as (fleet, running, witness):
+        host, fault = running.host, case.fault
+        if fault.effect is not None:
+            with fleet.locked():
+                host.rules.add(fault.effect(host), nth=case.number, times=None if fault.forever else 1)
+        first, sent = _run(operation, fleet, running, limit=recorded.limit, number=case.number, kill=fault.kill)
+        problems = [] if fault.effect is None or _fired(host) else ["the fault did not come: the run is not the recorded one"]
+        with fleet.locked():
+            host.rules.clear()
+            problems += _judge(first, killed=fault.kill is not None)
+            problems += operation.after(Seen(case, first, first, host, witness))
+        problems = [f"after the fault ({_short(first)}): {problem}" for problem in problems]
+        if len(sent) > recorded.limit:
+            problems.append(f"{len(sent)} requests, the clean run needs {len(recorded.requests)}")
+        if operation.healed is None or first.succeeded:
+            return problems
+        second, _ = _run(operation, fleet, running, limit=recorded.limit)
+        with fleet.locked():
+            later = [] if second.succeeded else [f"it {second}"]
+            later += operation.healed(Seen(case, second, first, host, witness))
+        return problems + [f"after the next run: {problem}" for problem in later]
+
+
+def _judge(ending: Ending, *, killed: bool) -> list[str]:
+    """What holds for every operation."""
+    if ending.killed is not None:
+        return [] if killed and isinstance(ending.killed, ControllerKilled) else [str(ending)]
+    if killed:
+        return ["the run went on after the controller was killed"]
+    if ending.defect is not None:
+        return [str(ending)]
+    if ending.succeeded:
+        return []
+    codes = [ending.error_code, *(entry.get("error_code") for entry in (ending.result or {}).get("results", ()) if entry["failed"])]
+    return [f"{code!r} is no stable error code" for code in codes if not isinstance(code, str) or not _STABLE.match(code)
+            or code in _NOT_STABLE]
+
+
+def _short(ending: Ending) -> str:
+    text = str(ending)
+    return text if len(text) < 240 or ending.defect is not None else text[:240] + "..."
+
+
+def _name_of(view: RequestView) -> str:
+    """What a request asks, with the class or the command line."""
+    if view.operation == "Shell Command":
+        command = _COMMAND.search(view.document)
+        return f"{view.operation} {html.unescape(command.group(1))}" if command else view.operation
+    if view.operation in ("Enumerate", "Pull", "Get", "Delete"):
+        return f"{view.operation} {view.request.resource_uri.rpartition('/')[2]}"
+    return view.operation
+
+
+def _fired(host: SimHost) -> bool:
+    return any(rule.fired for rule in host.rules.rules)
+
+
+@contextmanager
+def _started(operation: Operation) -> Iterator[tuple[Fleet, RunningHost, Any]]:
+    """A host as the operation wants it, listening; gone at the end. An error of the simulator itself is raised."""
+    spec = replace(operation.spec(), accounts=(in_process.ADMINISTRATOR,))
+    with tempfile.TemporaryDirectory(prefix="fault-harness-") as folder:
+        fleet = Fleet([spec], Path(folder))
+        host = fleet.simulated[spec.name]
+        witness = operation.prepare(host)
+        host.changes = 0
+        host.recent_changes.clear()
+        with fleet:
+            yield fleet, fleet.hosts[spec.name], witness
+
+
+def _run(operation: Operation, fleet: Fleet, running: RunningHost, *, limit: int, number: int = 0,
+         kill: Literal["before", "after"] | None = None) -> tuple[Ending, Sequence[str]]:
+    """One run, and the names of the requests that reached the host."""
+    names: list[str] = []
+
+    def note(view: RequestView) -> bool:
+        names.append(_name_of(view))
+        return False
+
+    with fleet.locked():
+        running.host.rules.rules.insert(0, rules.FaultRule(Effect("note"), when=note))
+    ending = in_process.run(operation.run, operation.params, fleet, running,
+                            wrap=lambda lane: _Watched(lane, limit, number, kill))
+    return ending, names

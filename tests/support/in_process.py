@@ -1,0 +1,115 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs an operation of the collection in this process against a simulated host: real lane, real sockets, simulated time."""
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader, CimWriter
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
+from ansible_collections.agentless.hyperv.plugins.module_utils.module import Call, Host
+from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.endpoint import Endpoint, Lane
+from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.lane import PywinrmLane
+from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.session import WsmanSession
+from simulator.cim.model import Account
+from simulator.fleet import Fleet, RunningHost
+
+ADMINISTRATOR = Account("Administrator", "Pa55-w0rd", groups=frozenset({"Administrators"}), builtin_administrator=True)
+
+
+class HostTime:
+    """The controller's clock: always the host's simulated time. Sleeping moves it, and what the host does takes time here, too."""
+
+    def __init__(self, fleet: Fleet, running: RunningHost) -> None:
+        self._fleet = fleet
+        self._clock = running.host.clock
+
+    def monotonic(self) -> float:
+        """See Clock. Between two requests the simulated time stands still, so that it can be read without a lock."""
+        return self._clock.now().timestamp()
+
+    def sleep(self, seconds: float) -> None:
+        """See Clock."""
+        with self._fleet.locked():
+            self._clock.advance(seconds)
+
+    def utcnow(self) -> datetime:
+        """See Clock."""
+        return self._clock.now().astimezone(UTC)
+
+
+@dataclass
+class Ending:
+    """How a run ended: with exactly one of ``result``, ``error``, ``defect`` and ``killed``."""
+
+    result: dict[str, Any] | None = None
+    error: HypervError | None = None
+    defect: Exception | None = None
+    """An exception outside the collection's family: a bug, whatever caused it."""
+    killed: BaseException | None = None
+    warnings: list[str] = field(default_factory=list)
+    progress: list[str] = field(default_factory=list)
+
+    @property
+    def succeeded(self) -> bool:
+        """The task would be reported as ok."""
+        return self.result is not None and not self.result.get("failed")
+
+    @property
+    def error_code(self) -> str | None:
+        """The stable code of the failure."""
+        if self.error is not None:
+            return self.error.error_code
+        return self.result.get("error_code") if self.result is not None else None
+
+    @property
+    def leftovers(self) -> list[dict[str, str]]:
+        """Everything that the result or the error names as left over."""
+        if self.error is not None:
+            return [leftover.as_result() for leftover in self.error.leftovers]
+        if self.result is None:
+            return []
+        return [item for entry in (self.result, *self.result.get("results", ())) for item in entry.get("leftovers", ())]
+
+    def __str__(self) -> str:
+        if self.result is not None:
+            return f"failed with {self.error_code}: {self.result.get('msg')}" if self.result.get("failed") else "succeeded"
+        if self.error is not None:
+            return f"raised {self.error_code}: {self.error.message}"
+        if self.defect is not None:
+            return "a defect: " + "".join(traceback.format_exception(self.defect)[-3:]).strip()
+        return f"ended by {self.killed!r}"
+
+
+def run(function: Callable[[Call], dict[str, Any]], params: Mapping[str, Any], fleet: Fleet, running: RunningHost, *,
+        wrap: Callable[[Lane], Lane] | None = None, check_mode: bool = False) -> Ending:
+    """Call a module's ``run`` with validated ``params`` over one lane with NTLM and sealed messages. Never raises what it raised."""
+    clock = HostTime(fleet, running)
+    own = PywinrmLane(Endpoint(scheme="http", host="127.0.0.1", port=running.port, transport="ntlm", username=ADMINISTRATOR.name,
+                               password=ADMINISTRATOR.password), clock)
+    session = WsmanSession(wrap(own) if wrap is not None else own, clock)
+    ending = Ending()
+    call = Call(params, Host(running.host.name, CimReader(session, clock), lambda: CimWriter(session, clock)), clock, check_mode,
+                ending.progress.append, ending.warnings.append, _no_peer)
+    try:
+        ending.result = function(call)
+    except HypervError as error:
+        ending.error = error
+    except Exception as defect:  # noqa: BLE001  # whatever it is, it is what the run came to
+        ending.defect = defect
+    except BaseException as end:
+        if isinstance(end, KeyboardInterrupt):
+            raise
+        ending.killed = end
+    finally:
+        own.close()
+    return ending
+
+
+def _no_peer(name: str) -> Host:
+    raise ValueError(f"no peer {name} here")
