@@ -65,7 +65,8 @@ def test_paths() -> None:
 
 
 def test_an_intent_is_ascii_with_short_lines() -> None:
-    data = Intent("night-1", "0a1b2c3d", datetime(2026, 1, 31, 12, tzinfo=UTC), "\\\\?\\Volume{x}\\", tuple(f"{{{n}}}" for n in range(512))).dump()
+    before = tuple(f"{{{n}}}" for n in range(512))
+    data = Intent("night-1", "0a1b2c3d", datetime(2026, 1, 31, 12, tzinfo=UTC), "\\\\?\\Volume{x}\\", before).dump()
     assert data.isascii()
     assert data.endswith(b"}\r\n")
     assert max(map(len, data.splitlines())) < 200
