@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.doubts import DOUBTS
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import consistency
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 PLUGINS = CHECKOUT / "plugins"
 DOCS = CHECKOUT / "docs"
+SIMULATOR = CHECKOUT / "tests" / "simulator"
 PAGES = (CHECKOUT / "README.md", *sorted(DOCS.glob("*.md")))
 _LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 
@@ -224,6 +226,43 @@ def test_every_method_and_level_of_the_code_is_explained() -> None:
     words = set(re.findall(r"`(\w+)`", (DOCS / "consistency.md").read_text(encoding="utf-8")))
     kinds = {rule.kind for rule in consistency.RULES}
     assert {*consistency.METHODS, *consistency.ORDER, consistency.IMAGE, *kinds} <= words
+
+
+# -- fidelity --------------------------------------------------------------------------------------------------------
+
+def fidelity() -> list[list[str]]:
+    return rows_of((DOCS / "fidelity.md").read_text(encoding="utf-8"))
+
+
+def test_every_doubt_has_one_row_that_says_what_settles_it() -> None:
+    rows = {row[0]: row[3] for row in fidelity() if len(row) == 4 and re.fullmatch(r"[DWF]-\d+", row[0])}
+    told = {doubt: re.match(r"probe_vm|probe|by hand", how) for doubt, how in rows.items()}
+    wanted = {doubt.doubt_id: "probe" if doubt.look else "probe_vm" if "probe_vm" in doubt.why_not else "by hand" for doubt in DOUBTS}
+    assert {doubt: how and how[0] for doubt, how in told.items()} == wanted
+
+
+def test_files_that_behaviours_name_exist() -> None:
+    named = {path for row in fidelity() for path in re.findall(r"`([a-z_/0-9]+\.py)`", row[-1])}
+    assert len(named) > 40
+    assert sorted(path for path in named if not (SIMULATOR / path).is_file()) == []
+
+
+def test_the_page_lists_the_methods_that_services_have() -> None:
+    """Every other method of a Hyper-V service is a gap."""
+    tree = ast.parse((SIMULATOR / "hyperv" / "registration.py").read_text(encoding="utf-8"))
+    maker = next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "_methods")
+    done = {literals(key)[0] for table in ast.walk(maker) if isinstance(table, ast.Dict)
+            for key in table.keys if key is not None and literals(key) and not literals(key)[0].startswith("Msvm_")}
+    page = (DOCS / "fidelity.md").read_text(encoding="utf-8")
+    listed = page[page.index("Methods of the Hyper-V services that have code"):page.index("Beside them `RequestStateChange`")]
+    assert set(re.findall(r"`(\w+)`", listed)) == done
+
+
+def test_every_evidence_is_one_of_the_words() -> None:
+    words = {row[0] for row in fidelity() if len(row) == 2 and row[0].isalpha()}
+    rows = [row for row in fidelity() if len(row) == 3 and re.search(r"`[\w/]+\.py`", row[2])]
+    assert len(rows) > 100
+    assert [row[0] for row in rows if re.split(r"\W", row[1])[0] not in words] == []
 
 
 # -- all pages -------------------------------------------------------------------------------------------------------
