@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from simulator.fleet import Fleet, RunningHost, load_fleet
+from simulator.fleet import Fleet, RunningHost, load_file_servers, load_fleet
 
 
 def describe(fleet: Fleet) -> dict[str, Any]:
@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--speed", type=float, default=1.0, help="simulated seconds for each second (0: time moves only when waited for)")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="fleet-") as temporary:
-        fleet = Fleet(load_fleet(options.fleet), options.root or Path(temporary), speed=options.speed)
+        fleet = Fleet(load_fleet(options.fleet), options.root or Path(temporary), speed=options.speed,
+                      file_servers=load_file_servers(options.fleet))
         _run(fleet, options.state)
     return 1 if fleet.bugs() else 0
 

@@ -44,7 +44,7 @@ class AccountDirectory:
             return next(iter(local + [account for account in named if account.domain is not None]), None)
         if domain.lower() in (".", self.host_name.lower()):
             return next(iter(local), None)
-        return next((account for account in named if account.domain is not None and _same_domain(account.domain, domain)), None)
+        return next((account for account in named if account.domain is not None and same_domain(account.domain, domain)), None)
 
     def by_certificate(self, subject: str) -> Account | None:
         """The local account that a client certificate is mapped to."""
@@ -63,6 +63,6 @@ class AccountDirectory:
         return [(account.domain or "", account.name, account.password) for account in self.accounts]
 
 
-def _same_domain(known: str, given: str) -> bool:
+def same_domain(known: str, given: str) -> bool:
     """A domain by its short name or its DNS name."""
     return known.lower() == given.lower() or known.partition(".")[0].lower() == given.partition(".")[0].lower()

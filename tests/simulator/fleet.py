@@ -14,12 +14,13 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from simulator.clock import SimClock
-from simulator.fleet_file import load_fleet
+from simulator.fileserver import FileServer, FileServerSpec
+from simulator.fleet_file import load_file_servers, load_fleet
 from simulator.host import SimHost, Surroundings
 from simulator.net.server import WinrmListener
 from simulator.spec import HostSpec
 
-__all__ = ["Fleet", "RunningHost", "SimulatorFailure", "load_fleet"]
+__all__ = ["Fleet", "RunningHost", "SimulatorFailure", "load_file_servers", "load_fleet"]
 
 T = TypeVar("T")
 _START_SECONDS = 60.0
@@ -47,12 +48,15 @@ class Fleet:
     the loop's thread: touch them only inside :meth:`locked`, and send no request meanwhile.
     """
 
-    def __init__(self, specs: Sequence[HostSpec], root: Path, *, speed: float = 0.0) -> None:
-        names = [spec.name.lower() for spec in specs]
+    def __init__(self, specs: Sequence[HostSpec], root: Path, *, speed: float = 0.0,
+                 file_servers: Sequence[FileServerSpec] = ()) -> None:
+        names = [name.lower() for name in (*(spec.name for spec in specs), *(spec.name for spec in file_servers))]
         if len(set(names)) != len(names):
             raise ValueError("two hosts have one name")
         self.root = root
         surroundings = Surroundings()
+        self.file_servers = {spec.name: FileServer(spec, root / spec.name, SimClock(speed=speed), surroundings.network)
+                             for spec in file_servers}
         self.simulated = {spec.name: SimHost.create(spec, root / spec.name, SimClock(spec.start, speed), surroundings) for spec in specs}
         self.hosts: dict[str, RunningHost] = {}
         self._listeners: list[WinrmListener] = []

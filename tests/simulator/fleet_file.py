@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from simulator.fileserver import FileServerSpec
 from simulator.spec import HostSpec
 
 T = TypeVar("T")
@@ -28,14 +29,26 @@ def load_fleet(path: Path) -> list[HostSpec]:
 
     Raises FleetError.
     """
-    document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(document, dict) or not isinstance(document.get("hosts"), list) or not set(document) <= {"defaults", "hosts"}:
-        raise FleetError("a fleet file holds 'hosts' (a list) and perhaps 'defaults'")
+    document = _document(path)
     defaults = document.get("defaults") or {}
     if not isinstance(defaults, dict):
         raise FleetError("defaults: must be a mapping")
     return [build(HostSpec, {**defaults, **_mapping(entry, f"hosts[{number}]")}, f"hosts[{number}]")
             for number, entry in enumerate(document["hosts"])]
+
+
+def load_file_servers(path: Path) -> list[FileServerSpec]:
+    """The file servers of the same file, under ``file_servers``. Raises FleetError."""
+    entries = _document(path).get("file_servers") or []
+    return [build(FileServerSpec, entry, f"file_servers[{number}]") for number, entry in enumerate(entries)]
+
+
+def _document(path: Path) -> dict[str, Any]:
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    known = {"defaults", "hosts", "file_servers"}
+    if not isinstance(document, dict) or not isinstance(document.get("hosts"), list) or not set(document) <= known:
+        raise FleetError("a fleet file holds 'hosts' (a list) and perhaps 'defaults' and 'file_servers'")
+    return document
 
 
 def build(kind: type[T], value: Any, where: str) -> T:

@@ -32,6 +32,7 @@ from simulator.windows.programs.base import HostFacts
 from simulator.windows.scheduler.cim import register as register_tasks
 from simulator.windows.scheduler.service import TaskService
 from simulator.windows.shadows import ShadowService
+from simulator.windows.smb import SmbLogon
 from simulator.windows.spec import VolumeSpec
 from simulator.windows.volumes import Backing
 
@@ -78,6 +79,7 @@ class SimHost:
         self.repository = Repository(surroundings.schema, spec.os_version)
         self.files = FileSystem(root / "volumes", clock, self.note_change, machine=spec.name, domain=spec.domain,
                                 network=surroundings.network)
+        self.files.gatekeeper = SmbLogon(self.accounts, spec.domain)
         self.processes = ProcessHost(self.files, clock, self.facts, speeds=spec.speeds)
         self.shadows = ShadowService(self.files, clock, root / "shadows", self.note_change, spec.shadow_settings)
         self.processes.unseen = self.bugs.append

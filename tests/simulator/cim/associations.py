@@ -51,7 +51,7 @@ class AssociationWalker:
     def links(self, wanted: AssociationFilter) -> list[Instance]:
         """The association instances themselves; ``result`` is their class."""
         found: dict[Ref, Instance] = {}
-        for _unused, row, _unused in self._links(wanted.result, wanted.role):
+        for _class, row, _role in self._links(wanted.result, wanted.role):
             found.setdefault(self._store.reference(row), row)
         return list(found.values())
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from simulator.windows import acl, errors
 from simulator.windows.acl import Ace
 from simulator.windows.errors import Win32Error
-from simulator.windows.identity import Token, principal_sid
+from simulator.windows.identity import Token
 from simulator.windows.paths import WindowsPath
 from simulator.windows.resolving import Location, Resolver
 from simulator.windows.volumes import Handle, Key, Node, Volume, key_of
@@ -43,30 +43,18 @@ class Guard(Resolver):
         """Whether a token has all of ``mask`` on an existing object."""
         if token is None:
             return True
-        sids = token.sids
-        if place.remote is not None:
-            remote_sids = self._remote_sids(place, token)
-            if remote_sids is None:
+        sids: frozenset[str] | None = token.sids
+        if place.share is not None:
+            try:
+                sids = self.admit(place.remote, place.share, token, place.path)
+            except Win32Error:
                 return False
-            sids = remote_sids
-        elif place.share is not None and not self._admitted(place.share.grants, sids, self.machine):
+        elif place.remote is not None:  # a link on a share leads on within the other machine
+            sids = place.remote.sids_of_caller(token)
+        if sids is None:
             return False
         have = acl.granted(self._effective(place.volume, place.parts, place.is_directory), sids, self.owner(place))
         return have & mask == mask
-
-    def _remote_sids(self, place: Location, token: Token) -> frozenset[str] | None:
-        """Who the other machine takes the caller for; None: nobody, or somebody whom the share does not admit (wire 7.4)."""
-        if token.network_identity is None or place.remote is None:
-            return None
-        own = principal_sid(token.network_identity, place.remote.machine)
-        sids = {sid for sid in (own, acl.EVERYONE, acl.AUTHENTICATED_USERS) if sid}
-        if place.share is not None and not self._admitted(place.share.grants, frozenset(sids), place.remote.machine):
-            return None
-        return frozenset(sids)
-
-    @staticmethod
-    def _admitted(grants: tuple[str, ...], sids: frozenset[str], machine: str) -> bool:
-        return bool({principal_sid(name, machine) for name in grants} & sids)
 
     def check(self, place: Location, mask: int, token: Token | None) -> None:
         """Refuse with 5 what a token may not do."""

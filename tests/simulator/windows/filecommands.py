@@ -66,7 +66,7 @@ def _make_path(context: Context, word: str) -> None:
     wanted = paths.parse(word, context.directory)
     for count in range(1, len(wanted.parts)):
         above = paths.WindowsPath(wanted.kind, wanted.root, wanted.parts[:count], verbatim=wanted.verbatim)
-        if not context.files.walk(above).exists:
+        if not context.files.walk(above, token=context.token).exists:
             context.files.create_directory(above.text(), context.token)
     context.files.create_directory(wanted.text(), context.token)
 

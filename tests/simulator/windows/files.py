@@ -85,7 +85,7 @@ class FileSystem(Guard):
 
     def read_file(self, path: str, token: Token | None = None, current: str = "C:\\") -> bytes:
         """All bytes of a file. Raises Win32Error 2, 3, 5 or 32."""
-        place = self.resolve(path, current=current)
+        place = self.resolve(path, current=current, token=token)
         if not place.exists:
             raise Win32Error(errors.FILE_NOT_FOUND, path)
         if place.is_directory:
@@ -123,7 +123,7 @@ class FileSystem(Guard):
 
     def open_for_write(self, path: str, token: Token | None = None, *, truncate: bool = True, current: str = "C:\\") -> Location:
         """Make a file, or empty one that is there."""
-        place = self.resolve(path, current=current)
+        place = self.resolve(path, current=current, token=token)
         if place.exists:
             if place.is_directory:
                 raise Win32Error(errors.ACCESS_DENIED, path)
@@ -146,7 +146,8 @@ class FileSystem(Guard):
         return Location(place.volume, place.parts, place.real, True, place.path, None, place.remote, place.share)
 
     def append(self, place: Location, data: bytes) -> None:
-        """Add bytes to an opened file; 112 when the volume is full."""
+        """Add bytes to an opened file; 112 when the volume is full, 64 when its server is gone."""
+        self.check_connected(place)
         if len(data) > place.volume.free_bytes:
             raise Win32Error(errors.DISK_FULL, place.path.text())
         with place.real.open("ab") as stream:
@@ -156,7 +157,7 @@ class FileSystem(Guard):
 
     def create_directory(self, path: str, token: Token | None = None, current: str = "C:\\") -> None:
         """Make one folder. Raises Win32Error 3 (no parent), 183 (exists), 5, 19 or 123."""
-        place = self.resolve(path, follow_last=False, current=current)
+        place = self.resolve(path, follow_last=False, current=current, token=token)
         if place.exists:
             raise Win32Error(errors.ALREADY_EXISTS, path)
         self.check_add(place, acl.ADD_FOLDER, token)
@@ -167,7 +168,7 @@ class FileSystem(Guard):
 
     def make_link(self, path: str, target: str, kind: str, token: Token | None = None, current: str = "C:\\") -> None:
         """Make a reparse point that holds ``target`` as it was given. 183 when the name is taken, 1314 without the privilege."""
-        place = self.resolve(path, follow_last=False, current=current)
+        place = self.resolve(path, follow_last=False, current=current, token=token)
         if place.exists:
             raise Win32Error(errors.ALREADY_EXISTS, path)
         if token is not None and kind != "junction" and not token.elevated:

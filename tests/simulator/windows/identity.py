@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from simulator.cim.model import Account, Caller
 from simulator.windows import acl
@@ -34,6 +34,8 @@ class Token:
     elevated: bool
     network_identity: str | None
     """Who another machine sees: the account when the log-on is delegated, ``DOMAIN\\HOST$`` for SYSTEM, None for nobody."""
+    network_password: str | None = field(default=None, repr=False)
+    """With which it logs on there; None for a computer account."""
 
     @property
     def owner_sid(self) -> str:
@@ -92,4 +94,5 @@ def token_for(caller: Caller, machine: str, domain: str | None) -> Token:
     else:
         sids.discard(acl.ADMINISTRATORS)
     name = f"{account.domain or machine}\\{account.name}"
-    return Token(own, frozenset(sids), name, caller.elevated, name if caller.delegated else None)
+    known = caller.delegated
+    return Token(own, frozenset(sids), name, caller.elevated, name if known else None, account.password if known else None)

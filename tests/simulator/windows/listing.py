@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from simulator.windows import errors, locales
@@ -49,17 +50,27 @@ def _print_folder(context: Context, folder: Location, where: str, test: Callable
     children = list(context.files.children(folder, context.token))
     chosen = [(place, entry) for place in children for entry in [context.files.entry(place)]
               if test(entry.name) and _selected(found, entry)]
-    listed = bool(chosen)
+    dots = _dots(context, folder, where, test, found)
+    listed = bool(chosen or dots) if "b" not in found else bool(chosen)
     if "b" in found:
         for _place, entry in chosen:
             context.out(where.rstrip("\\") + "\\" + entry.name if "s" in found else entry.name)
-    elif chosen:
-        _print_long(context, folder, where, chosen, "q" in found)
+    elif listed:
+        _print_long(context, folder, where, [*dots, *chosen], "q" in found)
     if "s" in found:
         for place in children:
             if place.is_directory and place.link is None:
                 listed = _print_folder(context, place, where.rstrip("\\") + "\\" + place.parts[-1], test, found) or listed
     return listed
+
+
+def _dots(context: Context, folder: Location, where: str, test: Callable[[str], bool], found: set[str]) -> list[tuple[Location, Entry]]:
+    """``.`` and ``..``, which every folder has except the root of a drive."""
+    if re.fullmatch(r"[A-Za-z]:\\?", where) or not test("."):
+        return []
+    own = context.files.entry(folder)
+    rows = [(folder, replace(own, name=name, is_directory=True, link=None)) for name in (".", "..")]
+    return [row for row in rows if _selected(found, row[1])]
 
 
 def _print_long(context: Context, folder: Location, where: str, chosen: list[tuple[Location, Entry]], owners: bool) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from simulator.windows import acl, errors, paths, storage
 from simulator.windows.acl import Ace, Acl
@@ -47,11 +48,31 @@ class Location:
         return self.real.is_dir()
 
 
+class Gatekeeper(Protocol):
+    """Whom a machine takes a caller from the network for."""
+
+    def sids_of(self, identity: str, password: str | None) -> frozenset[str] | None:
+        """The SIDs of a caller who says to be ``identity``; None when the machine does not know it or the password is wrong."""
+
+
 class Network:
     """Which machines answer to SMB: the hosts of a fleet and file servers beside it."""
 
     def __init__(self) -> None:
         self._servers: dict[str, Resolver] = {}
+        self._down: set[int] = set()
+
+    def take_down(self, name: str) -> None:
+        """The machine no longer answers: 53 for new accesses, 64 in the middle of one. KeyError: no such machine."""
+        self._down.add(id(self._servers[name.lower()]))
+
+    def bring_up(self, name: str) -> None:
+        """It answers again."""
+        self._down.discard(id(self._servers[name.lower()]))
+
+    def answers(self, files: Resolver) -> bool:
+        """Whether a machine can be reached now."""
+        return id(files) not in self._down
 
     def register(self, files: Resolver, *names: str) -> None:
         """Make the shares of ``files`` reachable under these server names."""
@@ -59,8 +80,9 @@ class Network:
             self._servers[name.lower()] = files
 
     def server(self, name: str) -> Resolver | None:
-        """The machine with this name."""
-        return self._servers.get(name.lower())
+        """The machine with this name, if it answers."""
+        found = self._servers.get(name.lower())
+        return found if found is not None and self.answers(found) else None
 
 
 class Resolver:
@@ -76,6 +98,8 @@ class Resolver:
         self.shadow_volumes: dict[int, Volume] = {}
         self.before_use: list[Callable[[Volume], None]] = []
         """Called with a volume (not a shadow copy) before something on it is looked at: content may be made late."""
+        self.gatekeeper: Gatekeeper | None = None
+        """None: every name that a caller has is believed."""
         self.network.register(self, machine, *([f"{machine}.{domain}"] if domain else []))
 
     # -- volumes and shares ------------------------------------------------------------------------------------
@@ -127,12 +151,13 @@ class Resolver:
         place.volume.backing.node(place.parts).owner = token.sid
 
     def add_share(self, spec: ShareSpec) -> None:
-        """Share a folder, which is made when it does not exist; its principals get full control of it."""
+        """Share a folder, which is made when it does not exist; its principals get full control of it, its readers may read."""
         self.shares[spec.name.lower()] = spec
         place = self._make_folders(spec.path)
-        sids = [sid for sid in (principal_sid(name, self.machine) for name in spec.grants) if sid]
         node = place.volume.backing.node(place.parts)
-        node.acl = node.acl.plus(Ace(sid, acl.FULL, frozenset({"OI", "CI"})) for sid in sids)
+        for names, mask in ((spec.grants, acl.FULL), (spec.readers, acl.READ_EXECUTE)):
+            sids = [sid for sid in (principal_sid(name, self.machine) for name in names) if sid]
+            node.acl = node.acl.plus(Ace(sid, mask, frozenset({"OI", "CI"})) for sid in sids)
 
     def count_as_old(self, path: str) -> None:
         """A file made just now was there before the start: it does not lessen the free space of the description."""
@@ -158,19 +183,21 @@ class Resolver:
 
     # -- resolving ---------------------------------------------------------------------------------------------
 
-    def resolve(self, path: str, *, follow_last: bool = True, current: str = "C:\\") -> Location:
-        """Where ``path`` leads. Raises Win32Error 2, 3, 53, 67, 123 or 1921."""
-        return self.walk(paths.parse(path, current), follow_last)
+    def resolve(self, path: str, *, follow_last: bool = True, current: str = "C:\\", token: Token | None = None) -> Location:
+        """Where ``path`` leads. Raises Win32Error 2, 3, 53, 67, 123 or 1921; with a ``token`` also what the share refuses (5, 1326)."""
+        return self.walk(paths.parse(path, current), follow_last, token=token)
 
     def real_path(self, path: str) -> Path:
         """The real file or folder behind ``path``, links followed."""
         return self.resolve(path).real
 
-    def walk(self, path: WindowsPath, follow_last: bool = True, depth: int = 0) -> Location:
+    def walk(self, path: WindowsPath, follow_last: bool = True, depth: int = 0, token: Token | None = None) -> Location:
         """Where a parsed path leads."""
         if depth > _LINK_LIMIT:
             raise Win32Error(errors.CANT_RESOLVE, path.text())
         volume, base, remote, share = self._start(path, depth)
+        if share is not None and token is not None:
+            self.admit(remote, share, token, path)
         if volume.shadow_number is None:
             self._announce(volume)
         if path.raw_device:  # a device is not a folder: a link to it is dead (operations 5.5, F-36)
@@ -191,17 +218,18 @@ class Resolver:
             if node is not None and node.link is not None:
                 if last and not follow_last:
                     return Location(volume, parts, real, True, path, node.link, remote, share)
-                return self._follow(node.link, path, index, follow_last, depth, remote)
+                return self._follow(node.link, path, index, follow_last, depth, remote, token)
         return Location(volume, parts, real, True, path, None, remote, share)
 
-    def _follow(self, link: Link, path: WindowsPath, index: int, follow_last: bool, depth: int, remote: Resolver | None) -> Location:
+    def _follow(self, link: Link, path: WindowsPath, index: int, follow_last: bool, depth: int, remote: Resolver | None,
+                token: Token | None) -> Location:
         here = WindowsPath(path.kind, path.root, path.parts[:index])
         target = paths.parse(link.target, here.text())
         onward = WindowsPath(target.kind, target.root, (*target.parts, *path.parts[index + 1:]), target.raw_device, True)
         if remote is not None and target.kind != "unc":
             there = remote.walk(onward, follow_last, depth + 1)
             return Location(there.volume, there.parts, there.real, there.exists, path, there.link, remote, None)
-        return self.walk(onward, follow_last, depth + 1)
+        return self.walk(onward, follow_last, depth + 1, token)
 
     def _start(self, path: WindowsPath, depth: int) -> tuple[Volume, Location, Resolver | None, ShareSpec | None]:
         """The volume a path begins on, and the folder there."""
@@ -237,3 +265,39 @@ class Resolver:
             raise Win32Error(errors.BAD_NET_NAME, path.text())
         base = files.walk(paths.parse(share.path), True, depth + 1)
         return base.volume, base, (None if files is self else files), share
+
+    # -- who comes over the network ----------------------------------------------------------------------------
+
+    def admit(self, remote: Resolver | None, share: ShareSpec, token: Token, path: WindowsPath) -> frozenset[str]:
+        """The SIDs that a token has at a share of this machine (``remote`` None) or of another one (wire 7.4).
+
+        Win32Error 5 for nobody (a log-on without credentials for a third machine, or SYSTEM in a workgroup) and for whom the share
+        does not admit; 1326 for an account that the other machine does not know, as a NAS does not know computer accounts.
+        """
+        sids = token.sids
+        machine = self.machine if remote is None else remote.machine
+        if remote is not None:
+            if token.network_identity is None:
+                raise Win32Error(errors.ACCESS_DENIED, path.text())
+            known = remote.sids_of_caller(token)
+            if known is None:
+                raise Win32Error(errors.LOGON_FAILURE, path.text())
+            sids = known
+        if not {principal_sid(name, machine) for name in (*share.grants, *share.readers)} & sids:
+            raise Win32Error(errors.ACCESS_DENIED, path.text())
+        return sids
+
+    def sids_of_caller(self, token: Token) -> frozenset[str] | None:
+        """Whom this machine takes a caller from another one for; None: nobody it knows."""
+        identity = token.network_identity
+        if identity is None:
+            return None
+        if self.gatekeeper is not None:
+            return self.gatekeeper.sids_of(identity, token.network_password)
+        own = principal_sid(identity, self.machine)
+        return frozenset(sid for sid in (own, acl.EVERYONE, acl.AUTHENTICATED_USERS) if sid)
+
+    def check_connected(self, place: Location) -> None:
+        """Refuse with 64 to go on with a file of a machine that no longer answers."""
+        if place.remote is not None and not self.network.answers(place.remote):
+            raise Win32Error(errors.NETNAME_DELETED, place.path.text())

@@ -67,9 +67,11 @@ class VolumeSpec:
 class ShareSpec:
     """One SMB share of the host.
 
-    ``grants`` are the principals with full control of share and folder: ``Everyone``, ``DOMAIN\\NAME``, ``DOMAIN\\HOST$`` or a SID.
+    ``grants`` are the principals with full control of share and folder: ``Everyone``, ``DOMAIN\\NAME``, ``DOMAIN\\HOST$`` or a SID;
+    ``readers`` may only read.
     """
 
     name: str
     path: str
     grants: tuple[str, ...] = ("Everyone",)
+    readers: tuple[str, ...] = ()

@@ -186,7 +186,7 @@ class Context:
             raise Win32Error(errors.INVALID_NAME, path)
         if not long_paths and not path.startswith("\\\\?\\") and len(self.full(path)) >= paths.MAX_PATH:
             raise Win32Error(errors.NAME_TOO_LONG, path)
-        return self.files.resolve(path, follow_last=follow_last, current=self.directory)
+        return self.files.resolve(path, follow_last=follow_last, current=self.directory, token=self.token)
 
     def existing(self, path: str, *, follow_last: bool = True, long_paths: bool = False) -> Location:
         """Like :meth:`locate`, for something that is there; Win32Error 2 otherwise."""

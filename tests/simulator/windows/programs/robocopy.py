@@ -117,7 +117,7 @@ class _Job:
         return False
 
     def _check_source(self) -> None:
-        place = self.context.files.walk(self.path(self.options.source))
+        place = self._at(self.path(self.options.source))
         if not place.exists:
             raise Win32Error(errors.FILE_NOT_FOUND, self.options.source)
         if not place.is_directory:
@@ -129,18 +129,22 @@ class _Job:
 
     def _make_destination(self) -> None:
         self._make_folder(self.path(self.options.destination))
-        place = self.context.files.walk(self.path(self.options.destination))
+        place = self._at(self.path(self.options.destination))
         self.context.files.check(place, acl.READ_DATA, self._token_for(place))
 
     def _make_folder(self, path: paths.WindowsPath) -> None:
         files = self.context.files
         for count in range(0 if path.kind == "unc" else 1, len(path.parts) + 1):
             above = paths.WindowsPath(path.kind, path.root, path.parts[:count], verbatim=path.verbatim)
-            place = files.walk(above)
+            place = self._at(above)
             if not place.exists:
                 files.create_directory(above.text(), self._token_for(place))
             elif not place.is_directory:
                 raise Win32Error(errors.ALREADY_EXISTS, above.text())
+
+    def _at(self, path: paths.WindowsPath) -> Location:
+        """Where a path leads, if the share it is on lets the caller in: backup rights do not reach there."""
+        return self.context.files.walk(path, token=self.context.token)
 
     def _token_for(self, place: Location) -> Token | None:
         return self.context.token if place.remote is not None else self.token
@@ -149,15 +153,15 @@ class _Job:
 
     def _folder(self, source: paths.WindowsPath, target: paths.WindowsPath, level: int) -> Generator[float | NeedInput, None, None]:
         files = self.context.files
-        place = files.walk(source)
         try:
+            place = self._at(source)
             children = list(files.children(place, self._token_for(place)))
         except Win32Error as refused:
             self.report.error(refused.code, "rc_accessing", source.text() + "\\")
             self.code |= FAILED
             self.counts["dirs"][4] += 1
             return
-        there = files.walk(target) if self._exists(target) else None
+        there = self._at(target) if self._exists(target) else None
         chosen = [entry for entry in children if not entry.is_directory and self._wanted(entry)]
         self.report.folder(source.text(), len(chosen), there is None)
         self.counts["dirs"][0] += 1
@@ -174,7 +178,7 @@ class _Job:
     def _subfolder(self, entry: Location, target: paths.WindowsPath, level: int) -> Generator[float | NeedInput, None, None]:
         below = target.child(entry.parts[-1])
         try:
-            inside = self.context.files.walk(entry.path)
+            inside = self._at(entry.path)
             empty = not any(True for _entry in self.context.files.children(inside, self._token_for(inside)))
             if empty and not self.options.flags & {"e", "mir"}:
                 return
@@ -188,7 +192,7 @@ class _Job:
 
     def _exists(self, path: paths.WindowsPath) -> bool:
         try:
-            return self.context.files.walk(path).exists
+            return self._at(path).exists
         except Win32Error:
             return False
 
@@ -237,8 +241,7 @@ class _Job:
     # -- one file ----------------------------------------------------------------------------------------------
 
     def _file(self, source: paths.WindowsPath, target: paths.WindowsPath) -> Generator[float | NeedInput, None, None]:
-        files = self.context.files
-        place = files.walk(source)
+        place = self._at(source)
         size = place.real.stat().st_size
         self.counts["files"][0] += 1
         self.counts["bytes"][0] += size
@@ -270,7 +273,7 @@ class _Job:
     def _class(self, place: Location, target: paths.WindowsPath) -> str:
         if not self._exists(target):
             return "new_file"
-        there = self.context.files.walk(target)
+        there = self._at(target)
         if there.is_directory:
             return "mismatch"
         here, old = place.real.stat(), there.real.stat()
@@ -302,7 +305,7 @@ class _Job:
         modified = datetime.fromtimestamp(place.real.stat().st_mtime, UTC)
         reading = files.hold(place, "robocopy", share_read=True, share_write=True)
         try:
-            there = files.walk(target)
+            there = self._at(target)
             written = files.open_for_write(target.text(), self._token_for(there))
             writing = files.hold(written, "robocopy", share_read=False, writes=True)
             try:
@@ -323,7 +326,7 @@ class _Job:
         with place.real.open("rb") as reader, written.real.open("r+b") as writer:
             at = 0
             while at < size:
-                self._still_there(place)
+                self._still_there(place, written)
                 chunk = os.pread(reader.fileno(), min(speeds.chunk, size - at), at)
                 if not chunk:
                     return
@@ -335,10 +338,13 @@ class _Job:
                 writer.truncate(at)
                 files.stamp(written, UNFINISHED)
                 files.wrote(written.volume, len(chunk))
+                self.report.progress(at, size)
                 yield len(chunk) / rate
 
-    def _still_there(self, place: Location) -> None:
-        """A shadow copy can vanish while it is read: deleted, or pushed out of its storage area."""
+    def _still_there(self, place: Location, written: Location) -> None:
+        """A shadow copy can vanish while it is read: deleted, or pushed out of its storage area. So can a server."""
+        self.context.files.check_connected(place)
+        self.context.files.check_connected(written)
         number = place.volume.shadow_number
         if number is not None and self.context.files.shadow_volumes.get(number) is not place.volume:
             raise Win32Error(errors.FILE_INVALID, place.path.text())

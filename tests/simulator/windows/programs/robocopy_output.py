@@ -26,6 +26,7 @@ class Report:
         self.started = context.clock.now()
         self._log: Location | None = None
         self._unicode = False
+        self._tenths = -1
         for name in ("log", "log+", "unilog", "unilog+"):
             if name in options.texts:
                 self._open(options.texts[name], append=name.endswith("+"), unicode=name.startswith("unilog"))
@@ -90,9 +91,24 @@ class Report:
         else:
             self.file("rc_extra_file", place, place.real.stat().st_size)
 
+    def progress(self, done: int, size: int) -> None:
+        """How much of a file is copied, each time a tenth of a percent is new; not with /NP. Goes to the log, too.
+
+        Inferred: the form of the number, and that a carriage return follows it.
+        """
+        tenths = done * 1000 // size
+        if self._shows_progress and done < size and tenths != self._tenths:
+            self._tenths = tenths
+            self.line(f"{tenths / 10:5.1f}%  ", end="\r")
+
+    @property
+    def _shows_progress(self) -> bool:
+        return not self.options.flags & {"np", "nfl"} and "mt" not in self.options.numbers
+
     def done(self) -> None:
         """The progress of a finished file; not with /NP."""
-        if not self.options.flags & {"np", "nfl"} and "mt" not in self.options.numbers:
+        self._tenths = -1
+        if self._shows_progress:
             self.line("100%  ")
 
     def error(self, code: int, doing: str, path: str) -> None:

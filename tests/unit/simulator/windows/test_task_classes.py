@@ -17,7 +17,8 @@ from unit.simulator.windows.task_helpers import CALLER, FOLDER, call, make_host,
 
 URI = "http://schemas.microsoft.com/wbem/wsman/1/wmi/" + NAMESPACE
 XSI = "{http://www.w3.org/2001/XMLSchema-instance}"
-TRIGGER = ("<Triggers><TimeTrigger id=\"T\"><StartBoundary>2030-01-01T00:00:00</StartBoundary><EndBoundary>2031-01-01T00:00:00</EndBoundary>"
+TRIGGER = ('<Triggers><TimeTrigger id="T"><StartBoundary>2030-01-01T00:00:00</StartBoundary>'
+           "<EndBoundary>2031-01-01T00:00:00</EndBoundary>"
            "</TimeTrigger></Triggers>")
 
 
