@@ -93,6 +93,12 @@ def _storage_disk(row: Instance) -> Disk | None:
     return Disk(owner, row.required_text("InstanceID"), "virtual", path, shared)
 
 
+def read_virtual_disks(reader: CimReader) -> tuple[Disk, ...]:
+    """The disks of all VMs and checkpoints of the host that are files; one request."""
+    return tuple(disk for disk in from_rows(reader.enumerate(NAMESPACE, "Msvm_StorageAllocationSettingData"), (), ())
+                 if disk.kind == "virtual")
+
+
 def read_disks(reader: CimReader) -> tuple[Disk, ...]:
     """All disks of all VMs and checkpoints of the host; three requests."""
     storage = reader.enumerate(NAMESPACE, "Msvm_StorageAllocationSettingData")

@@ -99,20 +99,25 @@ def wanted(subsets: Iterable[str]) -> frozenset[str]:
 
 def read_host(reader: CimReader, clock: Clock, subsets: Iterable[str]) -> HostFacts:
     """Read the parts that ``subsets`` need. A VM that vanished between two requests is in ``vanished``, not in ``machines``."""
-    parts = wanted(subsets)
     host = system.read_system(reader, clock)
     rows = machines.read_machines(reader)
     present, vanished = without_vanished(reader, rows.machines)
     facts = HostFacts(host, present, checkpoints=checkpoints.from_rows(rows.setting_rows), vanished=vanished)
+    return read_more(reader, facts, subsets)
+
+
+def read_more(reader: CimReader, facts: HostFacts, subsets: Iterable[str]) -> HostFacts:
+    """``facts`` with the parts that ``subsets`` need beyond those of :func:`read_host` without any."""
+    parts = wanted(subsets)
     return replace(
         facts,
-        summaries=summary.read_summaries(reader, [machine.settings.reference for machine in present if machine.settings])
+        summaries=summary.read_summaries(reader, [machine.settings.reference for machine in facts.machines if machine.settings])
         if "summary" in parts else None,
         disks=disks.read_disks(reader) if "disks" in parts else None,
         integration=integration.read_integration(reader) if "integration" in parts else None,
         relations=replication.read_relations(reader) if "replication" in parts else None,
         security=replication.read_security(reader) if "security" in parts else None,
-        volumes=volumes.read_volumes(reader) if "volumes" in parts else None,
+        volumes=volumes.read_volumes(reader) if "volumes" in parts and facts.volumes is None else facts.volumes,
         cluster=cluster.read_cluster(reader) if "cluster" in parts else None,
     )
 

@@ -50,5 +50,10 @@ def warn_about_host(call: Call, facts: HostFacts) -> None:
         call.warn(machines.NOTHING_VISIBLE)
     for machine in facts.vanished:
         call.warn(f"The virtual machine {machine.vm_id} went away while the facts were read.")
+    warn_about_cluster(call, facts)
+
+
+def warn_about_cluster(call: Call, facts: HostFacts) -> None:
+    """A warning when the host is in a cluster that could not be asked."""
     if facts.cluster is not None and facts.cluster.problem:
         call.warn(f"The failover cluster of {facts.system.name} could not be asked: {facts.cluster.problem}")

@@ -193,12 +193,12 @@ def _suspects(tools: Tools, volume: Volume, before: Sequence[str]) -> list[Lefto
 
 def _changed_since(tools: Tools, facts: HostFacts, jobs: Sequence[Job]) -> set[str]:
     """VMs whose disks are other files now than when the plan was made."""
-    now = disks.read_disks(tools.writer)
+    now = disks.read_virtual_disks(tools.writer)
     changed = set()
     for job in jobs:
         vm_id = job.machine.vm_id
-        before = {(disk.kind, disk.path) for disk in facts.disks_of(vm_id)}
-        if before != {(disk.kind, disk.path) for disk in now if disk.owner_id == vm_id}:
+        before = {disk.path for disk in facts.disks_of(vm_id) if disk.kind == "virtual"}
+        if before != {disk.path for disk in now if disk.owner_id == vm_id}:
             changed.add(vm_id)
     return changed
 
@@ -225,13 +225,11 @@ def _copy(outcome: Outcome, shadow: ShadowCopy, facts: HostFacts, request: Reque
         if tools.deadline.expired():
             raise HypervError("The time for this task was over before the copy was complete.", error_code="timeout", hint="Raise timeout.")
         outcome.folder = folder
-        if target not in made:
-            files.make_folder(writer, target)
-            made.add(target)
         tools.progress(f"{job.machine.name}: copying {len(members)} file(s), {sum(sizes[file.path] for file in members)} bytes")
         names = [file.name for file in members]
-        files.copy_files(writer, _join(link, source), target, names, timeout=tools.deadline.remaining())
-        arrived = files.read_sizes(writer, target, names)
+        arrived = files.copy_files(writer, _join(link, source), target, names, make=target not in made,
+                                   timeout=tools.deadline.remaining())
+        made.add(target)
         for file, size in zip(members, arrived, strict=True):
             if size != sizes[file.path]:
                 raise HypervError(f"{target}\\{file.name} has {size} bytes, the shadow copy {sizes[file.path]}.",

@@ -185,6 +185,12 @@ def found_copies(texts: Mapping[tuple[str, str], str], base: str) -> tuple[tuple
     return tuple(copies), tuple(sorted(damaged))
 
 
+def present_of(facts: HostFacts, machine: Machine, request: Request, copies: Sequence[FoundCopy]) -> FoundCopy | None:
+    """The copy that makes a new one of this VM unnecessary."""
+    return present_copy(copies, vm_id=machine.vm_id, host=facts.system.name, now=facts.system.local_time, wanted=request.lowest,
+                        max_age=request.max_age, run_id=request.run_id if request.own_run_id else None)
+
+
 def make_plan(facts: HostFacts, chosen: Sequence[Machine], refused: Sequence[Refused], request: Request, target: Volume,
               copies: Sequence[FoundCopy], state: StateFolder) -> CopyPlan:
     """Decide for each VM. Free space at the destination is given out in the order of the VMs."""
@@ -193,8 +199,7 @@ def make_plan(facts: HostFacts, chosen: Sequence[Machine], refused: Sequence[Ref
     refusals = list(refused)
     free = target.free
     for machine in chosen:
-        copy = present_copy(copies, vm_id=machine.vm_id, host=facts.system.name, now=facts.system.local_time, wanted=request.lowest,
-                            max_age=request.max_age, run_id=request.run_id if request.own_run_id else None)
+        copy = present_of(facts, machine, request, copies)
         if copy is not None:
             present.append(Present(machine, copy))
             continue

@@ -30,7 +30,9 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_pl
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.freshness import FoundCopy, parse_age
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import files, shadow_copies, state
 
-_SUBSETS = ("state", "disks", "integration", "cluster", "readiness")
+_FIRST = ("state", "volumes")
+_BEFORE_COPYING = ("disks", "cluster")
+"""What is read only when there is anything to copy. No guest takes part in this method, so nothing is asked about guests."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +69,17 @@ def prepare(call: Call) -> Prepared:
         max_age = parse_age(params["max_age"]) if params["max_age"] else None
     except ValueError as error:
         raise HypervError(f"max_age: {error}", error_code="invalid_max_age") from error
-    facts = inventory.read_host(call.reader, call.clock, _SUBSETS)
+    facts = inventory.read_host(call.reader, call.clock, _FIRST)
     selection.warn_about_host(call, facts)
     destination, target = vss_plan.check_destination(facts, params["destination"])
     request = vss_plan.check_request(params, destination, secrets.token_hex(6), max_age)
     single = bool(params["name"] or params["vm_id"])
     chosen, refused = _choose(facts, params, single)
-    facts = inventory.read_chains(call.reader, facts, [machine.vm_id for machine in chosen])
     copies = _existing(call, facts, request)
+    due = [machine.vm_id for machine in chosen if vss_plan.present_of(facts, machine, request, copies) is None]
+    if due:
+        facts = inventory.read_chains(call.reader, inventory.read_more(call.reader, facts, _BEFORE_COPYING), due)
+        selection.warn_about_cluster(call, facts)
     folder = state.state_folder(facts.system.system_drive)
     plan = vss_plan.make_plan(facts, chosen, refused, request, target, copies, folder)
     _warn_about_volumes(call.reader, call, plan)

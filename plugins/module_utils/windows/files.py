@@ -30,13 +30,13 @@ _SIZE = re.compile(rb"\[(\d*)\]")
 _FOUND = re.compile(r"\\(?P<vm>[^\\:]+)\\(?P<folder>[^\\:]+)\\manifest\.json:\d+:(?P<text>.*)\Z")
 _LONGEST_NAMES = 5000
 
-MAKE_FOLDER = Command('mkdir "%AGH_PATH%"')
+MAKE_FOLDER = Command('mkdir "%AGH_INTO%"')
 MAKE_LINK = Command('mklink /D "%AGH_LINK%" "%AGH_TARGET%"')
 LIST_LINKS = Command('dir /B /AL "%AGH_PATH%"', reads_only=True)
 # rmdir tells a failure only to ||
 REMOVE_LINK = Command('rmdir "%AGH_LINK%" || exit 3')
 FIND_MANIFESTS = Command(_SYSTEM32 + 'findstr.exe /S /N "^" "%AGH_MANIFESTS%"', reads_only=True)
-WRITE_TEXT = Command(_SYSTEM32 + 'findstr.exe "^" > "%AGH_PATH%"')
+WRITE_TEXT = Command(_SYSTEM32 + 'findstr.exe "^" > "%AGH_PATH%" && type "%AGH_PATH%"')
 READ_TEXT = Command('type "%AGH_PATH%"', reads_only=True)
 RENAME = Command('move /Y "%AGH_PATH%" "%AGH_FINAL%"')
 
@@ -81,9 +81,9 @@ def _numbered(names: Sequence[str]) -> dict[str, str]:
     return {f"F{index}": name for index, name in enumerate(names)}
 
 
-def sizes_command(count: int) -> Command:
+def sizes_command(count: int, folder: str = "FOLDER") -> Command:
     """Prints ``[size]`` for each of ``count`` files of a folder, ``[]`` for one that is missing: no names, no local formats."""
-    files = " ".join(f'"%AGH_FOLDER%\\%AGH_F{index}%"' for index in range(count))
+    files = " ".join(f'"%AGH_{folder}%\\%AGH_F{index}%"' for index in range(count))
     return Command(f"for %I in ({files}) do @echo [%~zI]", reads_only=True)
 
 
@@ -102,11 +102,15 @@ def read_sizes(reader: CimReader, folder: str, names: Sequence[str]) -> tuple[in
     for batch in names_in_batches(_checked(names)):
         with reading_programs(reader, {"FOLDER": folder, **_numbered(batch)}) as programs:
             result = programs.run(sizes_command(len(batch)), timeout=SHORT)
-        found = [int(size) if size else None for size in _SIZE.findall(result.stdout)]
-        if len(found) != len(batch):
-            raise HypervError(f"The sizes of the files in {folder} could not be read: {said(result)}", error_code="unreadable_answer")
-        sizes.extend(found)
+        sizes.extend(_sizes(result, len(batch), folder))
     return tuple(sizes)
+
+
+def _sizes(result: ProgramResult, count: int, folder: str) -> list[int | None]:
+    found = [int(size) if size else None for size in _SIZE.findall(result.stdout)]
+    if len(found) != count:
+        raise HypervError(f"The sizes of the files in {folder} could not be read: {said(result)}", error_code="unreadable_answer")
+    return found
 
 
 def _checked(names: Sequence[str]) -> tuple[str, ...]:
@@ -126,11 +130,6 @@ def expect_success(result: ProgramResult, what: str, error_code: str) -> None:
         raise HypervError(f"{what} failed with exit code {result.exit_code}: {said(result)}", error_code=error_code)
 
 
-def make_folder(writer: CimWriter, path: str) -> None:
-    """Make a folder and those above it. Raises HypervError ``folder_not_made``; an existing one is an error of mkdir, too."""
-    expect_success(run(writer, MAKE_FOLDER, {"PATH": path}), f"Making the folder {path}", "folder_not_made")
-
-
 def make_link(writer: CimWriter, link: str, target: str) -> None:
     """Make a directory link. A device as target needs the trailing backslash, or the link is dead (operations 5.5)."""
     values = {"LINK": link, "TARGET": target if target.endswith("\\") else target + "\\"}
@@ -148,21 +147,32 @@ def link_names(writer: CimWriter, folder: str) -> tuple[str, ...]:
     return tuple(name.strip().lower() for name in listed.splitlines() if name.strip())
 
 
-def copy_files(writer: CimWriter, folder: str, into: str, names: Sequence[str], *, timeout: float,
-               on_output: OutputHandler | None = None) -> None:
-    """Copy named files of one folder with robocopy.
+def copy_files(writer: CimWriter, folder: str, into: str, names: Sequence[str], *, make: bool, timeout: float,
+               on_output: OutputHandler | None = None) -> tuple[int | None, ...]:
+    """Copy named files of one folder with robocopy, in one shell with the making of the target folder and a look at what arrived.
 
-    Raises HypervError ``copy_failed`` with the exit code for 8 and above, and for 0: a fresh copy that copied nothing.
+    Returns the sizes of the copies in bytes, in the order of ``names``; None for one that is missing. Raises HypervError
+    ``folder_not_made`` (an existing folder is an error, too), ``copy_failed`` with the exit code for 8 and above, and for 0: a fresh copy
+    that copied nothing.
     """
+    sizes: list[int | None] = []
     for batch in names_in_batches(_checked(names)):
-        values = {"FOLDER": folder, "INTO": into, **_numbered(batch)}
-        result = run(writer, robocopy_command(len(batch)), values, timeout=timeout, on_output=on_output)
-        outcome = CopyOutcome(result.exit_code)
-        if outcome.failed or not outcome.copied:
-            raise HypervError(
-                f"robocopy could not copy {len(batch)} file(s) into {into} (exit code {result.exit_code}): {said(result)}",
-                error_code="copy_failed", return_value=result.exit_code,
-                hint="Look for full or write-protected destinations, antivirus and missing rights.")
+        with writing_programs(writer, {"FOLDER": folder, "INTO": into, **_numbered(batch)}) as programs:
+            if make and not sizes:
+                expect_success(programs.run(MAKE_FOLDER, timeout=SHORT), f"Making the folder {into}", "folder_not_made")
+            result = programs.run(robocopy_command(len(batch)), timeout=timeout, on_output=on_output)
+            _expect_copied(result, len(batch), into)
+            sizes.extend(_sizes(programs.run(sizes_command(len(batch), "INTO"), timeout=SHORT), len(batch), into))
+    return tuple(sizes)
+
+
+def _expect_copied(result: ProgramResult, count: int, into: str) -> None:
+    outcome = CopyOutcome(result.exit_code)
+    if outcome.failed or not outcome.copied:
+        raise HypervError(
+            f"robocopy could not copy {count} file(s) into {into} (exit code {result.exit_code}): {said(result)}",
+            error_code="copy_failed", return_value=result.exit_code,
+            hint="Look for full or write-protected destinations, antivirus and missing rights.")
 
 
 def write_text(writer: CimWriter, path: str, final: str, data: bytes) -> None:
@@ -181,8 +191,9 @@ def write_text(writer: CimWriter, path: str, final: str, data: bytes) -> None:
 
 def _write_text(writer: CimWriter, path: str, final: str, data: bytes) -> None:
     with writing_programs(writer, {"PATH": path, "FINAL": final}) as programs:
-        expect_success(programs.run(WRITE_TEXT, timeout=SHORT, stdin=data), f"Writing {path}", "file_not_written")
-        if not _same_text(programs.run(READ_TEXT, timeout=SHORT), data):
+        written = programs.run(WRITE_TEXT, timeout=SHORT, stdin=data)
+        expect_success(written, f"Writing {path}", "file_not_written")
+        if not _same_text(written, data):
             raise HypervError(f"{path} does not hold what was written to it.", error_code="file_not_written")
         expect_success(programs.run(RENAME, timeout=SHORT), f"Renaming {path}", "file_not_written")
 

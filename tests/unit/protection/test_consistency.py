@@ -16,6 +16,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.protection.consis
     ORDER,
     RULES,
     VSS,
+    VSS_COPY,
     Condition,
     judge,
     judge_all,
@@ -242,3 +243,11 @@ def test_every_rule_can_apply_and_names_known_methods() -> None:
 )
 def test_which_level_satisfies_which(achieved: str, wanted: str, good: bool) -> None:
     assert reaches(achieved, wanted) is good
+
+
+@given(st.sampled_from([condition for condition, _ in TABLE]), st.sampled_from([None, True, False]), st.sampled_from([None, True, False]),
+       st.sampled_from(["windows", "linux", "other", "unknown"]))
+def test_a_shadow_copy_without_writers_asks_no_guest(condition: Condition, enabled: bool | None, answering: bool | None, guest: str) -> None:
+    """hyperv_vss_copy does not read the integration services."""
+    other = replace(condition, backup_enabled=enabled, backup_answering=answering, guest=guest)
+    assert judge(VSS_COPY, other) == judge(VSS_COPY, condition)
