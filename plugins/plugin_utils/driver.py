@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, cast
 
-from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
+from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.common.arg_spec import ModuleArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
 from ansible.module_utils.errors import UnsupportedError
@@ -47,7 +47,7 @@ class HypervAction(ActionBase):
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Run the module of the task's own name; returns the task's result or raises ``AnsibleConnectionFailure``."""
+        """Run the module; returns the task's result. Raises ``AnsibleActionFail`` for what no host has to be asked for."""
         variables = dict(task_vars or {})
         self._refuse_what_cannot_work()
         result: dict[str, Any] = super().run(tmp, variables)
@@ -163,8 +163,7 @@ class _Runner:
 
     def _failure(self, error: HypervError) -> dict[str, Any]:
         if isinstance(error, ConnectionFailed) and not any(host.touched for host in self._hosts):
-            message = f"{error.message} {error.hint}" if error.hint else error.message
-            raise AnsibleConnectionFailure(str(remove_values(message, self.secrets))) from None
+            return {"unreachable": True, "msg": error.message, **error.as_result()}
         result = {"failed": True, "msg": error.message, **error.as_result()}
         if self._action._display.verbosity >= TRACEBACK_VERBOSITY:
             result["exception"] = traceback.format_exc()

@@ -15,7 +15,7 @@ from typing import Any
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader, CimWriter
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.facts import embedded
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Deadline
-from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import ConnectionFailed, HypervError, Leftover
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import jobs, machines
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.summary import MANAGEMENT_SERVICE
@@ -114,9 +114,9 @@ def look(doubt: Doubt, reader: CimReader) -> dict[str, Any]:
         return {**entry, "status": "answered", "answer": doubt.look(reader)}
     except NothingToSee as nothing:
         return {**entry, "reason": str(nothing)}
+    except ConnectionFailed:
+        raise  # there is nobody left to ask
     except HypervError as error:
-        if error.error_code in ("unreachable", "authentication_failed"):
-            raise
         return {**entry, "status": "refused", "reason": error.error_code}
     except ValueError as error:
         return {**entry, "status": "refused", "reason": f"unreadable answer: {error}"}

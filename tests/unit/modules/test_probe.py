@@ -10,12 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import ConnectionFailed, HypervError
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.probe import Redactor
 from ansible_collections.agentless.hyperv.plugins.modules import hyperv_probe
 from hypothesis import given
 from hypothesis import strategies as st
 from simulator.hyperv.spec import CheckpointSpec, DiskSpec, ReferencePointSpec, VmSpec
+from simulator.soap import rules
 from simulator.windows.spec import VolumeSpec
 
 Start = Callable[..., Any]
@@ -125,3 +126,12 @@ def test_hashes_are_equal_within_one_document_only() -> None:
     one, other = Redactor([]), Redactor([])
     assert one.hashed("HV01") == one.hashed("hv01")
     assert one.hashed("HV01") != other.hashed("HV01")
+
+
+def test_a_connection_that_breaks_in_the_middle_ends_the_probe(start: Start) -> None:
+    runner = host(start)
+    with runner.fleet.locked():
+        runner.running.host.rules.add(rules.http_status(404), nth=20, times=None)
+    with pytest.raises(ConnectionFailed) as caught:
+        runner.run(hyperv_probe)
+    assert caught.value.error_code == "wrong_path"
