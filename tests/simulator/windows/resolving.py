@@ -17,8 +17,8 @@ from simulator.windows.paths import WindowsPath
 from simulator.windows.spec import ShareSpec, VolumeSpec
 from simulator.windows.volumes import Backing, Key, Link, Node, Volume, key_of
 
-PROGRAM_FILES = ("certutil.exe", "cmd.exe", "findstr.exe", "fsutil.exe", "icacls.exe", "more.com", "robocopy.exe", "where.exe",
-                 "whoami.exe")
+PROGRAM_FILES = ("certutil.exe", "chcp.com", "cmd.exe", "fc.exe", "findstr.exe", "fsutil.exe", "icacls.exe", "more.com",
+                 "robocopy.exe", "where.exe", "whoami.exe")
 _LINK_LIMIT = 31
 
 

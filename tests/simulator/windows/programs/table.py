@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from simulator.windows.programs import certutil, cmd, findstr, fsutil, icacls, more, robocopy, where, whoami
+from simulator.windows.programs import certutil, chcp, cmd, fc, findstr, fsutil, icacls, more, robocopy, where, whoami
 from simulator.windows.programs.base import Program
 
 PROGRAMS: Mapping[str, Program] = {
-    "certutil": certutil.run, "cmd": cmd.run, "findstr": findstr.run, "fsutil": fsutil.run, "icacls": icacls.run, "more": more.run,
-    "robocopy": robocopy.run, "where": where.run, "whoami": whoami.run,
+    "certutil": certutil.run, "chcp": chcp.run, "cmd": cmd.run, "fc": fc.run, "findstr": findstr.run, "fsutil": fsutil.run,
+    "icacls": icacls.run, "more": more.run, "robocopy": robocopy.run, "where": where.run, "whoami": whoami.run,
 }
