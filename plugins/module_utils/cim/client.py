@@ -62,6 +62,10 @@ class CimReader:
         self._without_filters.add(query.namespace.lower())  # the class itself can be read: the filter was what it refused
         return [wql.project(one, query.columns) for one in every if query.matches(one)]
 
+    def query_if_filtered(self, query: Wql) -> list[Instance] | None:
+        """The answer to a query, None when the host does not process filters: for classes that must never be read as a whole."""
+        return self._filtered(query)
+
     def associators(self, reference: Reference, *, association: str, result: str, role: str | None = None,
                     result_role: str | None = None) -> list[Instance]:
         """The instances of class ``result`` that ``association`` ties to ``reference``; found without filters if need be."""

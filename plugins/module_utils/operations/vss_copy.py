@@ -12,7 +12,7 @@ import ntpath
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -80,7 +80,7 @@ def _copy_from_volume(volume: Volume, jobs: Sequence[Job], facts: HostFacts, req
     outcomes = [Outcome(job) for job in jobs]
     leftovers: list[Leftover] = []
     try:
-        with _shadow_of(volume, request, tools, leftovers) as shadow:
+        with _shadow_of(volume, outcomes, request, tools, leftovers) as shadow:
             changed = _changed_since(tools, facts, jobs)
             for outcome in outcomes:
                 outcome.shadow = shadow
@@ -104,23 +104,32 @@ def _copy_from_volume(volume: Volume, jobs: Sequence[Job], facts: HostFacts, req
 
 
 @contextmanager
-def _shadow_of(volume: Volume, request: Request, tools: Tools, leftovers: list[Leftover]) -> Iterator[ShadowCopy]:
+def _shadow_of(volume: Volume, outcomes: Sequence[Outcome], request: Request, tools: Tools,
+               leftovers: list[Leftover]) -> Iterator[ShadowCopy]:
     """A linked shadow copy for the time of the block; afterwards it is gone, or in ``leftovers``."""
     writer = tools.writer
     before = tuple(shadow.shadow_id for shadow in shadow_copies.read_shadow_copies(writer))
-    intent = Intent(request.run_id, secrets.token_hex(4), system.read_time(writer), volume.device_id, before)
+    intent = Intent(request.run_id, secrets.token_hex(4), system.read_time(writer), volume.device_id, before,
+                    tuple(sorted({outcome.job.folder for outcome in outcomes})))
     shadow_id: str | None = None
     linked = False
     unknown = False
+
+    def renew() -> None:
+        nonlocal intent
+        known = tuple(shadow.shadow_id for shadow in shadow_copies.read_shadow_copies(writer))
+        intent = replace(intent, host_time=system.read_time(writer), shadows_before=known)
+        state.write_intent(writer, tools.folder, intent)
+
     try:
         state.write_intent(writer, tools.folder, intent)
         tools.progress(f"making a shadow copy of {volume.root}")
         try:
             shadow_id = shadow_copies.create(writer, volume.device_id, clock=tools.clock, busy_wait=tools.busy_wait,
-                                             progress=tools.progress)
+                                             progress=tools.progress, before_retry=renew)
         except OutcomeUnknown:
             unknown = True
-            leftovers.extend(_suspects(tools, volume, before))
+            leftovers.extend(_suspects(tools, volume, intent.shadows_before))
             raise
         shadow = shadow_copies.from_row(writer.get(shadow_copies.shadow_reference(shadow_id)))
         if shadow.volume.rstrip("\\").lower() != volume.device_id.rstrip("\\").lower():
@@ -128,11 +137,15 @@ def _shadow_of(volume: Volume, request: Request, tools: Tools, leftovers: list[L
         if not shadow.device:
             raise HypervError(f"The shadow copy {shadow_id} has no device.", error_code="vss_no_device")
         linked = True  # from here on a link may exist, whatever the answer says
-        files.make_link(writer, tools.folder.link_for(shadow_id), shadow.device)
+        intent = state.link_shadow_copy(writer, tools.folder, intent, shadow_id, shadow.device)
         yield shadow
     finally:
         removed = shadow_id is None or _remove(shadow_id, linked, tools, leftovers)
-        if removed and not unknown:
+        incomplete = [outcome for outcome in outcomes if outcome.folder is not None and outcome.manifest is None]
+        if removed and not unknown and incomplete:  # the clean-up finds the incomplete copies by it
+            for outcome in incomplete:
+                outcome.leftovers.append(_intent_leftover(intent, tools))
+        elif removed and not unknown:
             _forget_intent(intent, tools, leftovers)
 
 
@@ -176,8 +189,12 @@ def _forget_intent(intent: Intent, tools: Tools, leftovers: list[Leftover]) -> N
         except HypervError:
             if attempt < _TRIES:
                 tools.clock.sleep(_PAUSE)
+    leftovers.append(_intent_leftover(intent, tools))
+
+
+def _intent_leftover(intent: Intent, tools: Tools) -> Leftover:
     path = tools.folder.intent_for(intent.name)
-    leftovers.append(Leftover("intent", path, tools.folder.intents, f'del "{path}"'))
+    return Leftover("intent", path, tools.folder.intents, f'del "{path}"')
 
 
 def _suspects(tools: Tools, volume: Volume, before: Sequence[str]) -> list[Leftover]:

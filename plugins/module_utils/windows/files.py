@@ -31,7 +31,6 @@ _FOUND = re.compile(r"\\(?P<vm>[^\\:]+)\\(?P<folder>[^\\:]+)\\manifest\.json:\d+
 _LONGEST_NAMES = 5000
 
 MAKE_FOLDER = Command('mkdir "%AGH_INTO%"')
-MAKE_LINK = Command('mklink /D "%AGH_LINK%" "%AGH_TARGET%"')
 LIST_LINKS = Command('dir /B /AL "%AGH_PATH%"', reads_only=True)
 # rmdir tells a failure only to ||
 REMOVE_LINK = Command('rmdir "%AGH_LINK%" || exit 3')
@@ -128,12 +127,6 @@ def expect_success(result: ProgramResult, what: str, error_code: str) -> None:
     """Raise HypervError ``error_code`` when a program's exit code is not 0."""
     if result.exit_code != 0:
         raise HypervError(f"{what} failed with exit code {result.exit_code}: {said(result)}", error_code=error_code)
-
-
-def make_link(writer: CimWriter, link: str, target: str) -> None:
-    """Make a directory link. A device as target needs the trailing backslash, or the link is dead (operations 5.5)."""
-    values = {"LINK": link, "TARGET": target if target.endswith("\\") else target + "\\"}
-    expect_success(run(writer, MAKE_LINK, values), f"Making the link {link}", "link_not_made")
 
 
 def remove_link(writer: CimWriter, link: str) -> None:

@@ -127,11 +127,13 @@ def shadow_reference(shadow_id: str) -> Reference:
     return Reference(CIMV2, CLASS, {"ID": shadow_id})
 
 
-def create(writer: CimWriter, volume: str, *, clock: Clock, busy_wait: float, progress: Callable[[str], None]) -> str:
+def create(writer: CimWriter, volume: str, *, clock: Clock, busy_wait: float, progress: Callable[[str], None],
+           before_retry: Callable[[], None] = lambda: None) -> str:
     """Make a client-accessible shadow copy of the volume with the device id (or root) ``volume``; returns its ID.
 
     Code 9 (another creation in progress) is waited out with growing pauses up to ``busy_wait`` seconds; 7, 10 and 12 are
-    tried again as operations 5.3 says. Raises HypervError with the codes of REFUSALS, OutcomeUnknown when the answer was lost.
+    tried again as operations 5.3 says, each time after ``before_retry``, which may bring an intent up to date. Raises HypervError with
+    the codes of REFUSALS, OutcomeUnknown when the answer was lost.
     """
     deadline = Deadline(clock, busy_wait)
     pause, tries = 5.0, 0
@@ -152,6 +154,7 @@ def create(writer: CimWriter, volume: str, *, clock: Clock, busy_wait: float, pr
         else:
             raise HypervError(f"No shadow copy of {volume} could be made: {refusal.sentence} (code {code}).",
                               error_code=refusal.error_code, hint=refusal.hint, return_value=code)
+        before_retry()
 
 
 def delete(writer: CimWriter, shadow_id: str, *, clock: Clock, tries: int = 3, pause: float = 5.0) -> None:

@@ -12,8 +12,10 @@ import contextlib
 import json
 import re
 import secrets
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimWriter
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
@@ -28,6 +30,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.windows.programs 
 FOLDER = "agentless.hyperv"
 LINKS = "s"
 INTENTS = "intents"
+ACTION = "create_shadow_copy"
 _TEMPORARY = ".tmp"
 
 _ICACLS = "%SystemRoot%\\System32\\icacls.exe "
@@ -44,8 +47,9 @@ DROP = Command('rmdir "%AGH_NEW%" || exit 3')
 SHOW = Command(_ICACLS + '"%AGH_STATE%" /save "%AGH_SAVED%" /Q >nul && type "%AGH_SAVED%" & del /F /Q "%AGH_SAVED%"')
 LIST_NEW = Command('dir /B /A "%AGH_NEW%"', reads_only=True)
 # del calls a file that it could not remove no failure at all
-REMOVE_INTENT = Command('del /F /Q "%AGH_PATH%" & del /F /Q "%AGH_TEMPORARY%"'
-                        ' & (if exist "%AGH_PATH%" exit 3) & if exist "%AGH_TEMPORARY%" exit 3')
+REMOVE_INTENT = Command('del /F /Q "%AGH_STEM%.*" & if exist "%AGH_STEM%.*" exit 3')
+# one line, so that the intent says which shadow copy it came to as soon as there is a link
+LINK = Command('mklink /D "%AGH_LINK%" "%AGH_TARGET%" && ren "%AGH_INTENT%" "%AGH_ANSWERED%"')
 MAKE_PARTS = Command('mkdir "%AGH_LINKS%" "%AGH_INTENTS%"')
 
 _TRUSTED = {"SY", "BA", "S-1-5-18", "S-1-5-32-544"}
@@ -53,6 +57,10 @@ _FULL = {"FA", "0X1F01FF"}
 _ACE = re.compile(r"\(([^()]*)\)")
 _OWNER = re.compile(r"O:(S-[0-9-]+|[A-Z]{2})")
 _DACL = re.compile(r"D:([A-Z]*)((?:\([^()]*\))*)")
+_SHADOW_ID = re.compile(r"\{[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}\}\Z", re.IGNORECASE)
+_INTENT_FILE = re.compile(r"(?P<run>[A-Z0-9][A-Z0-9-]{0,39})_(?P<token>[0-9A-F]{8})(?:\.(?P<shadow>\{[0-9A-F-]{36}\}))?\.json\Z",
+                          re.IGNORECASE)
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,9 @@ class StateFolder:
 class Intent:
     """What a run is about to create that cannot carry its mark at birth: so that a later run can tell what is ours.
 
-    ``token`` tells the intents of one run apart, also those of a retry: none ever takes the place of another.
+    ``token`` tells the intents of one run apart, also those of a retry: none ever takes the place of another. ``folders`` are those
+    in which the run may leave an incomplete copy, named ``<UTC time>_<run id>``. ``keep``: the shadow copy itself is what the run is
+    for. ``shadow_id``: what came of it, once there is a link; it is part of the file's name and not of its content.
     """
 
     run_id: str
@@ -92,18 +102,69 @@ class Intent:
     host_time: datetime
     volume: str
     shadows_before: tuple[str, ...]
+    folders: tuple[str, ...] = ()
+    keep: bool = False
+    shadow_id: str | None = None
+
+    @property
+    def stem(self) -> str:
+        """What the names of all its files begin with, up to a dot."""
+        return f"{self.run_id}_{self.token}"
 
     @property
     def name(self) -> str:
         """The name of its file, without the ending."""
-        return f"{self.run_id}_{self.token}"
+        return self.stem if self.shadow_id is None else f"{self.stem}.{self.shadow_id}"
 
     def dump(self) -> bytes:
         """ASCII JSON, one value a line."""
-        data = {"format": 1, "action": "create_shadow_copy", "run_id": self.run_id,
-                "host_time": self.host_time.strftime("%Y-%m-%dT%H:%M:%SZ"),
-                "volume": self.volume, "shadows_before": list(self.shadows_before)}
+        data = {"format": 1, "action": ACTION, "run_id": self.run_id, "host_time": self.host_time.strftime(_TIME),
+                "volume": self.volume, "shadows_before": list(self.shadows_before), "folders": list(self.folders), "keep": self.keep}
         return (json.dumps(data, ensure_ascii=True, indent=1) + "\n").encode("ascii").replace(b"\n", b"\r\n")
+
+
+def is_shadow_id(text: str) -> bool:
+    """True for a GUID in braces, as shadow copies and their links are named."""
+    return bool(_SHADOW_ID.match(text))
+
+
+def parse_intent(file_name: str, text: str) -> Intent:
+    """An intent out of the name and the text of its file. Raises ValueError with what is wrong; unknown keys do not matter.
+
+    Files without ``folders`` and ``keep`` are older ones.
+    """
+    name = _INTENT_FILE.match(file_name)
+    if name is None:
+        raise ValueError("the name is not that of an intent")
+    try:
+        data = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(data, dict) or data.get("format") != 1 or data.get("action") != ACTION:
+        raise ValueError("not an intent of a known kind")
+    run_id = _text(data, "run_id")
+    if run_id.lower() != name.group("run").lower():
+        raise ValueError("the run is not that of the name")
+    shadow_id = name.group("shadow")
+    if shadow_id is not None and not is_shadow_id(shadow_id):
+        raise ValueError("the name does not end with a shadow copy")
+    return Intent(run_id, name.group("token"), datetime.strptime(_text(data, "host_time"), _TIME).replace(tzinfo=UTC),
+                  _text(data, "volume"), _texts(data, "shadows_before"), _texts(data, "folders") if "folders" in data else (),
+                  data.get("keep") is True, shadow_id)
+
+
+def _text(data: Mapping[str, Any], key: str) -> str:
+    value = data.get(key)
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{key} is not a text")
+    return value
+
+
+def _texts(data: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    value = data.get(key)
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError(f"{key} is not a list of texts")
+    return tuple(value)
 
 
 def state_folder(system_drive: str) -> StateFolder:
@@ -209,8 +270,21 @@ def write_intent(writer: CimWriter, folder: StateFolder, intent: Intent) -> None
     files.write_text(writer, path + _TEMPORARY, path, intent.dump())
 
 
+def link_shadow_copy(writer: CimWriter, folder: StateFolder, intent: Intent, shadow_id: str, device: str) -> Intent:
+    """Make the link that marks a shadow copy as ours, and note in the intent's name that this is what came of it.
+
+    Returns the intent under its new name. Raises HypervError ``link_not_made``: then the link may be there nevertheless.
+    """
+    answered = replace(intent, shadow_id=shadow_id)
+    link = folder.link_for(shadow_id)
+    # without the trailing backslash a link to a device is dead (operations 5.5)
+    values = {"LINK": link, "TARGET": device if device.endswith("\\") else device + "\\", "INTENT": folder.intent_for(intent.name),
+              "ANSWERED": f"{answered.name}.json"}
+    files.expect_success(files.run(writer, LINK, values), f"Making the link {link}", "link_not_made")
+    return answered
+
+
 def remove_intent(writer: CimWriter, folder: StateFolder, intent: Intent) -> None:
     """Take an intent away, half-written or not: everything it announced is gone. Raises HypervError ``file_not_removed``."""
-    path = folder.intent_for(intent.name)
-    result = files.run(writer, REMOVE_INTENT, {"PATH": path, "TEMPORARY": path + _TEMPORARY})
-    files.expect_success(result, f"Removing {path}", "file_not_removed")
+    result = files.run(writer, REMOVE_INTENT, {"STEM": f"{folder.intents}\\{intent.stem}"})
+    files.expect_success(result, f"Removing {folder.intent_for(intent.name)}", "file_not_removed")

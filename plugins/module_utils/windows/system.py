@@ -82,3 +82,12 @@ def read_time(reader: CimReader) -> datetime:
     if now is None:
         raise HypervError("The host did not tell its time.", error_code="unreadable_answer")
     return now
+
+
+def read_time_and_drive(reader: CimReader) -> tuple[datetime, str]:
+    """The host's time now and its system drive, such as ``C:``; one request."""
+    system = _only(reader, "Win32_OperatingSystem")
+    now = system.time("LocalDateTime")
+    if now is None:
+        raise HypervError("The host did not tell its time.", error_code="unreadable_answer")
+    return now, (system.text("SystemDrive") or "C:").upper()[:2]

@@ -363,8 +363,10 @@ def test_a_copy_that_runs_out_of_room_leaves_no_manifest(start: Start) -> None:
     entries = {entry["vm"]["name"]: entry for entry in result["results"]}
     assert entries["a"]["failed"] is False
     assert (entries["b"]["error_code"], entries["b"]["changed"], "manifest" in entries["b"]) == ("copy_failed", False, False)
-    assert [leftover["kind"] for leftover in entries["b"]["leftovers"]] == ["incomplete_copy"]
-    assert_nothing_left(runner)
+    assert {leftover["kind"] for leftover in entries["b"]["leftovers"]} == {"incomplete_copy", "intent"}
+    assert (shadows(runner), links(runner)) == ([], [])
+    (intent,) = names(runner, f"{STATE}\\intents")
+    assert f"{STATE}\\intents\\{intent}" in {leftover["id"] for leftover in entries["b"]["leftovers"]}, "the clean-up finds the copy by it"
 
 
 EFFECTS = {

@@ -1,0 +1,223 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whose a shadow copy is (operations 5.6). Pure functions of what a host has and of what our runs wrote down before they acted.
+
+A shadow copy carries no label. It is *ours* when one of three things says so: a link of ours is named by its ID; an intent is
+named by its ID; or an intent without such a name announced one on that volume, and exactly one new shadow copy is there that can be
+it - made by the system's provider, client-accessible, without writers, within two minutes of the intent. What else might have come of
+an intent is *suspect*: it is told and never removed by itself. Everything else is *foreign*.
+"""
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+OURS, SUSPECT, FOREIGN = "ours", "suspect", "foreign"
+PROOF_WINDOW = timedelta(minutes=2)
+"""How long after its intent a shadow copy may have been made to be provably ours."""
+SUSPECT_WINDOW = timedelta(minutes=15)
+"""How long after its intent a shadow copy may have been made to be suspect: a creation ends long before that, or not at all."""
+_OWN_PROVIDER = "system"
+
+
+class Copy(Protocol):
+    """What is looked at of a shadow copy; None: the host did not say."""
+
+    @property
+    def shadow_id(self) -> str:
+        """Its ID, in any case."""
+
+    @property
+    def volume(self) -> str:
+        """The device id of the volume that it shows."""
+
+    @property
+    def created(self) -> datetime | None:
+        """When it was made, aware."""
+
+    @property
+    def provider(self) -> str:
+        """``system``, or anything else."""
+
+    @property
+    def client_accessible(self) -> bool | None:
+        """One of the flags of its context."""
+
+    @property
+    def no_writers(self) -> bool | None:
+        """Another one."""
+
+
+class Announcement(Protocol):
+    """What is looked at of an intent."""
+
+    @property
+    def name(self) -> str:
+        """Its name, unlike that of every other one."""
+
+    @property
+    def run_id(self) -> str:
+        """The run that wrote it."""
+
+    @property
+    def host_time(self) -> datetime:
+        """When, by the clock of the host, aware."""
+
+    @property
+    def volume(self) -> str:
+        """The device id of the volume of which a shadow copy was to be made."""
+
+    @property
+    def shadows_before(self) -> Sequence[str]:
+        """The IDs that were there already."""
+
+    @property
+    def shadow_id(self) -> str | None:
+        """What came of it, when the run got as far as the link."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whose one shadow copy is. ``reason`` is a stable word; ``intents`` names those that tell of it, the newest first.
+
+    Reasons: ``linked``, ``named``, ``announced`` (ours); ``several_candidates``, ``not_proven`` (suspect); ``no_trace`` (foreign).
+    """
+
+    shadow_id: str
+    owner: str
+    reason: str
+    linked: bool
+    intents: tuple[str, ...]
+    run_id: str | None
+
+
+@dataclass(frozen=True)
+class Ownership:
+    """The verdicts in the order of the shadow copies, links that lead nowhere, and intents of which nothing is left."""
+
+    verdicts: tuple[Verdict, ...]
+    stale_links: tuple[str, ...]
+    finished: tuple[str, ...]
+
+    def of(self, shadow_id: str) -> Verdict | None:
+        """The verdict on one shadow copy."""
+        return next((verdict for verdict in self.verdicts if _fold(verdict.shadow_id) == _fold(shadow_id)), None)
+
+    def owned_by(self, owner: str) -> tuple[Verdict, ...]:
+        """The verdicts of one kind."""
+        return tuple(verdict for verdict in self.verdicts if verdict.owner == owner)
+
+    def finished_without(self, gone: Collection[str]) -> tuple[str, ...]:
+        """The intents of which nothing is left when these shadow copies are gone. They must go in the same run: without what they
+        announced they would speak for the next shadow copy that fits.
+        """
+        away = {_fold(shadow_id) for shadow_id in gone}
+        told = {name for verdict in self.verdicts for name in verdict.intents}
+        staying = {name for verdict in self.verdicts if _fold(verdict.shadow_id) not in away for name in verdict.intents}
+        return tuple(sorted({*self.finished, *(told - staying)}))
+
+
+def judge(copies: Iterable[Copy], links: Collection[str], intents: Iterable[Announcement]) -> Ownership:
+    """Decide for every shadow copy of the host. ``links`` are the IDs that our links are named by.
+
+    The order of what is given does not matter, but for that of the verdicts. Never raises.
+    """
+    present = {_fold(copy.shadow_id): copy for copy in copies}
+    linked = {_fold(link) for link in links}
+    told = sorted({intent.name: intent for intent in intents}.values(), key=lambda intent: (intent.host_time, intent.name), reverse=True)
+    sheet = _Sheet(present, linked)
+    sheet.read_names(told)
+    sheet.read_links(told)
+    sheet.read_announcements(told)
+    verdicts = tuple(sheet.verdict(copy) for copy in present.values())
+    stale = tuple(sorted(link for link in linked if link not in present))
+    speaking = {name for verdict in verdicts for name in verdict.intents}
+    return Ownership(verdicts, stale, tuple(sorted(intent.name for intent in told if intent.name not in speaking)))
+
+
+def could_be(copy: Copy, intent: Announcement) -> bool:
+    """True when the shadow copy may have come of the intent: new, of that volume, of the right kind as far as is known, and in time."""
+    if _fold(copy.shadow_id) in {_fold(known) for known in intent.shadows_before}:
+        return False
+    if _volume(copy.volume) != _volume(intent.volume) or copy.client_accessible is False or copy.no_writers is False:
+        return False
+    return copy.created is None or timedelta(0) <= copy.created - intent.host_time <= SUSPECT_WINDOW
+
+
+def proves(copy: Copy, intent: Announcement) -> bool:
+    """True when nothing about the shadow copy speaks against the intent and everything that must be known is known."""
+    return (could_be(copy, intent) and copy.provider == _OWN_PROVIDER and copy.client_accessible is True and copy.no_writers is True
+            and copy.created is not None and copy.created - intent.host_time <= PROOF_WINDOW)
+
+
+class _Sheet:
+    """What speaks for each shadow copy, by its ID in lower case; reasons and intents are added the newest first."""
+
+    def __init__(self, present: dict[str, Copy], linked: set[str]) -> None:
+        self._present = present
+        self._linked = linked
+        self._answered: set[str] = set()
+        """Names of intents whose shadow copy is known."""
+        self._intents: dict[str, list[Announcement]] = {}
+        self._reasons: dict[str, set[str]] = {shadow_id: {"linked"} for shadow_id in linked if shadow_id in present}
+
+    def _add(self, shadow_id: str, reason: str, intent: Announcement) -> None:
+        self._reasons.setdefault(shadow_id, set()).add(reason)
+        self._intents.setdefault(shadow_id, []).append(intent)
+
+    def read_names(self, intents: Sequence[Announcement]) -> None:
+        """Intents that are named by what came of them; they never speak for anything else."""
+        for intent in intents:
+            if intent.shadow_id is not None:
+                self._answered.add(intent.name)
+                if _fold(intent.shadow_id) in self._present:
+                    self._add(_fold(intent.shadow_id), "named", intent)
+
+    def read_links(self, intents: Sequence[Announcement]) -> None:
+        """A link without such an intent: the host stopped between the two. The newest intent that fits is the one."""
+        for shadow_id in sorted(self._linked & set(self._present)):
+            if shadow_id in self._intents:
+                continue
+            copy = self._present[shadow_id]
+            home = next((intent for intent in intents if intent.name not in self._answered and could_be(copy, intent)), None)
+            if home is not None:
+                self._answered.add(home.name)
+                self._add(shadow_id, "linked", home)
+
+    def read_announcements(self, intents: Sequence[Announcement]) -> None:
+        """Intents of which nothing more is known than what they announced."""
+        known = set(self._reasons)
+        for intent in intents:
+            if intent.name in self._answered:
+                continue
+            possible = {shadow_id: copy for shadow_id, copy in self._present.items() if shadow_id not in known and could_be(copy, intent)}
+            near = [shadow_id for shadow_id, copy in possible.items()
+                    if copy.created is None or copy.created - intent.host_time <= PROOF_WINDOW]
+            if len(near) == 1 and proves(possible[near[0]], intent):
+                self._add(near[0], "announced", intent)
+                continue
+            for shadow_id in possible:
+                self._add(shadow_id, "several_candidates" if len(near) > 1 else "not_proven", intent)
+
+    def verdict(self, copy: Copy) -> Verdict:
+        """What all of it comes to."""
+        shadow_id = _fold(copy.shadow_id)
+        reasons = self._reasons.get(shadow_id, set())
+        intents = sorted(self._intents.get(shadow_id, ()), key=lambda intent: (intent.host_time, intent.name), reverse=True)
+        for owner, words in ((OURS, ("linked", "named", "announced")), (SUSPECT, ("several_candidates", "not_proven"))):
+            for word in words:
+                if word in reasons:
+                    run_id = intents[0].run_id if owner == OURS and intents else None
+                    return Verdict(copy.shadow_id, owner, word, shadow_id in self._linked, tuple(intent.name for intent in intents), run_id)
+        return Verdict(copy.shadow_id, FOREIGN, "no_trace", False, (), None)
+
+
+def _fold(shadow_id: str) -> str:
+    return shadow_id.lower()
+
+
+def _volume(device_id: str) -> str:
+    return device_id.rstrip("\\").lower()
