@@ -9,10 +9,12 @@ from collections.abc import Generator, Iterator
 from dataclasses import replace
 from typing import TypeAlias
 
-from simulator.windows import cmdparse, errors
+from simulator.windows import batch, cmdparse, errors
+from simulator.windows.batch import Batch, BatchExit
 from simulator.windows.cmdparse import Chain, Command, For, Group, If, Redirect, Simple
 from simulator.windows.errors import Win32Error
 from simulator.windows.filecommands import FILE_BUILTINS
+from simulator.windows.files import Location
 from simulator.windows.programs.base import (
     Context,
     FileSink,
@@ -33,8 +35,8 @@ SYSTEM_FOLDER = "c:\\windows\\system32"
 
 _NAME_ENDS = cmdparse.DELIMITERS + "/\\.:[+(\"<>|"
 _NOT_IMITATED = frozenset([
-    "assoc", "break", "color", "cls", "date", "endlocal", "ftype", "goto", "keys", "path", "pause", "popd", "prompt",
-    "pushd", "setlocal", "shift", "start", "time", "title", "verify", "vol",
+    "assoc", "break", "color", "cls", "date", "ftype", "keys", "path", "pause", "popd", "prompt",
+    "pushd", "start", "time", "title", "verify", "vol",
 ])
 
 
@@ -49,6 +51,8 @@ class Shell:
         self.delayed = delayed
         self.errorlevel = 0
         self.loop: dict[str, str] = {}
+        self.batch: Batch | None = None
+        """The batch file that runs in it now."""
 
     # -- variables ---------------------------------------------------------------------------------------------
 
@@ -72,8 +76,10 @@ class Shell:
 
     def _loop_value(self, modifiers: str | None, name: str) -> str:
         value = self.loop[name]
-        if modifiers is None:
-            return value
+        return value if modifiers is None else self.path_value(modifiers, value)
+
+    def path_value(self, modifiers: str, value: str) -> str:
+        """Parts of a path by the letters of ``%~dpnxfz``; without any letter the value without quotes."""
         value = value.strip('"')
         if not modifiers:
             return value
@@ -184,6 +190,9 @@ class Shell:
                 status, level = FILE_BUILTINS[name](streams, tail)
                 self.errorlevel = self.errorlevel if level is None else level
                 return status
+            script = self.script(text, streams)
+            if script is not None:
+                return (yield from self._start_script(script, streams))
             found = self.program(text, streams)
         except Win32Error as refused:  # nothing a built-in could not say about one of its arguments
             streams.err(streams.error_text(refused.code))
@@ -198,16 +207,34 @@ class Shell:
     def _start(self, program: Program, tail: str, streams: Context) -> Steps:
         child = replace(streams, environment=dict(streams.environment))
         try:
-            return (yield from program(child, tail))
+            code = yield from program(child, tail)
         except Win32Error as refused:
             streams.err(streams.error_text(refused.code))
             return 1
+        self.context.codepage = child.codepage  # chcp sets that of the console
+        return code
+
+    def script(self, text: str, streams: Context) -> tuple[Location, str, str] | None:
+        """The batch file a text begins with, the name it was called by, and its arguments."""
+        word, tail = _first_word(text)
+        name = word.replace('"', "")
+        if not name or re.sub(r"\.(exe|com)\Z", "", name.lower()) in streams.programs:
+            return None
+        place = batch.locate(streams, name)
+        return None if place is None else (place, word, tail)
+
+    def _start_script(self, script: tuple[Location, str, str], streams: Context) -> Steps:
+        """A batch file that another one starts without ``call`` takes its place."""
+        outer = self.batch
+        status = yield from batch.start(self, streams, *script)
+        if outer is not None:
+            raise BatchExit(status)
+        return status
 
     def program(self, text: str, streams: Context) -> tuple[str, Program, str] | None:
         """The program a text begins with: its name, itself and its arguments; None, with a message, when there is none."""
-        match = re.match(rf'(?:"[^"]*"?|[^{re.escape(cmdparse.DELIMITERS)}"/])+', text)
-        word = match.group() if match else text
-        tail, word = text[len(word):], word.replace('"', "")
+        word, tail = _first_word(text)
+        word = word.replace('"', "")
         folder, _unused, last = word.rpartition("\\")
         stem = re.sub(r"\.(exe|com)\Z", "", last.lower())
         if stem in _NOT_IMITATED and not folder:
@@ -338,6 +365,13 @@ class Shell:
                             for word in re.findall(r'"[^"]*"|\S+', items))
             lines = data.decode(context.encoding, "replace").splitlines()
         return [values for line in lines if line for values in _tokens(line, options, tree.variable)]
+
+
+def _first_word(text: str) -> tuple[str, str]:
+    """The name of a program, quotes kept, and the rest of the line."""
+    match = re.match(rf'(?:"[^"]*"?|[^{re.escape(cmdparse.DELIMITERS)}"/])+', text)
+    word = match.group() if match else text
+    return word, text[len(word):]
 
 
 def _tokens(line: str, options: str, variable: str) -> Iterator[dict[str, str]]:

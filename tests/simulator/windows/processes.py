@@ -154,7 +154,11 @@ class ProcessHost:
         speeds = self.speeds
         context.speeds = replace(speeds, copy_bytes_per_second=speeds.copy_bytes_per_second / slowness,
                                  hash_bytes_per_second=speeds.hash_bytes_per_second / slowness)
-        found = Shell(context).program(line, context)
+        shell = Shell(context)
+        script = shell.script(line, context)
+        if script is not None:  # CreateProcess hands batch files to cmd
+            return self._launch(context, "cmd.exe", line, run_line(context, line), None, on_exit)
+        found = shell.program(line, context)
         if found is None:
             folder = program.strip('"').rpartition("\\")[0]
             missing = bool(folder) and not self.files.exists(folder)

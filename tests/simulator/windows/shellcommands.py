@@ -7,7 +7,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from simulator.windows import cmdparse, errors
+from simulator.windows import batch, cmdparse, errors
+from simulator.windows.batch import BatchExit, Goto, Saved, restore
 from simulator.windows.cmdparse import Simple
 from simulator.windows.errors import Win32Error
 from simulator.windows.programs.base import Context, NotSimulated, Steps
@@ -27,9 +28,11 @@ class ShellExit(Exception):
 def _echo(shell: Shell, context: Context, tail: str) -> Steps:
     yield from ()
     if tail.strip().lower() in ("on", "off"):
+        if shell.batch is not None:
+            shell.batch.echo = tail.strip().lower() == "on"
         return shell.errorlevel
     if not tail.strip() and tail[:1] not in (".", ":", "(", "/", "\\", "["):
-        context.out("ECHO is on.")
+        context.out("ECHO is on." if shell.batch is None or shell.batch.echo else "ECHO is off.")
     else:
         context.out(tail[1:])
     return 0
@@ -104,15 +107,62 @@ def _cd(shell: Shell, context: Context, tail: str) -> Steps:
 
 def _exit(shell: Shell, context: Context, tail: str) -> Steps:
     yield from ()
-    words = [word for word in cmdparse.split_words(tail) if word.lower() != "/b"]
-    raise ShellExit(int(words[0]) if words and re.fullmatch(r"-?\d+", words[0]) else shell.errorlevel)
+    given = cmdparse.split_words(tail)
+    words = [word for word in given if word.lower() != "/b"]
+    code = int(words[0]) if words and re.fullmatch(r"-?\d+", words[0]) else shell.errorlevel
+    if shell.batch is not None and len(words) < len(given):
+        raise BatchExit(code)
+    raise ShellExit(code)
 
 
 def _call(shell: Shell, context: Context, tail: str) -> Steps:
     text = cmdparse.expand_percent(tail.strip(), shell.lookup)
     if text.startswith(":"):
-        raise NotSimulated("call to a label")
+        label, _blank, arguments = text[1:].partition(" ")
+        status = yield from batch.call_label(shell, context, label.lower(), arguments)
+        shell.errorlevel = status
+        return status
+    script = shell.script(text, context)
+    if script is not None:
+        return (yield from batch.start(shell, context, *script, called=True))
     return (yield from shell.run(Simple(text), context))
+
+
+def _goto(shell: Shell, context: Context, tail: str) -> Steps:
+    """Outside a batch file it does nothing."""
+    yield from ()
+    label = cmdparse.split_words(tail)
+    if shell.batch is None:
+        return shell.errorlevel
+    raise Goto(label[0] if label else "")
+
+
+def _shift(shell: Shell, context: Context, tail: str) -> Steps:
+    yield from ()
+    if tail.strip():
+        raise NotSimulated("shift from another argument than the first")
+    if shell.batch is not None:
+        shell.batch.arguments = shell.batch.arguments[1:] or [""]
+    return shell.errorlevel
+
+
+def _setlocal(shell: Shell, context: Context, tail: str) -> Steps:
+    """Only in a batch file; there the end of the file undoes it, too."""
+    yield from ()
+    if shell.batch is not None:
+        own = shell.context
+        shell.batch.saved.append(Saved(dict(own.environment), own.directory, shell.delayed))
+        words = [word.lower() for word in cmdparse.split_words(tail)]
+        shell.delayed = (shell.delayed or "enabledelayedexpansion" in words) and "disabledelayedexpansion" not in words
+        shell.errorlevel = 0
+    return shell.errorlevel
+
+
+def _endlocal(shell: Shell, context: Context, tail: str) -> Steps:
+    yield from ()
+    if shell.batch is not None and shell.batch.saved:
+        restore(shell, shell.batch.saved.pop())
+    return shell.errorlevel
 
 
 def _ver(shell: Shell, context: Context, tail: str) -> Steps:
@@ -129,4 +179,5 @@ def _rem(shell: Shell, context: Context, tail: str) -> Steps:
     return 0
 
 
-STATE_BUILTINS = {"echo": _echo, "set": _set, "cd": _cd, "chdir": _cd, "exit": _exit, "call": _call, "ver": _ver, "rem": _rem}
+STATE_BUILTINS = {"echo": _echo, "set": _set, "cd": _cd, "chdir": _cd, "exit": _exit, "call": _call, "ver": _ver, "rem": _rem,
+                  "goto": _goto, "shift": _shift, "setlocal": _setlocal, "endlocal": _endlocal}

@@ -39,13 +39,12 @@ class Site:
 
 
 def make_site(root: Path, *, domain: str | None = "example.test", server_domain: str | None = "example.test",
-computer_accounts: bool = True,
+              computer_accounts: bool = True,
               grants: tuple[str, ...] = ("Everyone",), readers: tuple[str, ...] = (), size: int = 1024 * MIB,
               server_accounts: tuple[Account, ...] = ()) -> Site:
     around = Surroundings()
     spec = FileServerSpec("NAS", server_domain, (VolumeSpec("C:"), VolumeSpec("E:", size)),
-    (ShareSpec("backup", "E:\\backup", grants, readers),),
-                          server_accounts, computer_accounts)
+                          (ShareSpec("backup", "E:\\backup", grants, readers),), server_accounts, computer_accounts)
     server = FileServer(spec, root / "nas", SimClock(), around.network)
     host = SimHost.create(HostSpec("HV1", domain, accounts=ACCOUNTS, volumes=(VolumeSpec("C:"), VolumeSpec("D:")),
                                    speeds=Speeds(copy_bytes_per_second=MIB)), root / "hv", SimClock(), around)
