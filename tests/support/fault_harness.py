@@ -267,8 +267,7 @@ def _judge(ending: Ending, *, killed: bool) -> list[str]:
         return [str(ending)]
     if ending.succeeded:
         return []
-    codes = [ending.error_code, *(entry.get("error_code") for entry in (ending.result or {}).get("results", ()) if entry["failed"])]
-    return [f"{code!r} is no stable error code" for code in codes if not isinstance(code, str) or not _STABLE.match(code)
+    return [f"{code!r} is no stable error code" for code in ending.error_codes if not isinstance(code, str) or not _STABLE.match(code)
             or code in _NOT_STABLE]
 
 

@@ -68,6 +68,12 @@ class Ending:
         return self.result.get("error_code") if self.result is not None else None
 
     @property
+    def error_codes(self) -> list[str | None]:
+        """The codes of the failure and of every failed entry of its results."""
+        entries = (self.result or {}).get("results", ())
+        return [self.error_code, *(entry.get("error_code") for entry in entries if entry["failed"])]
+
+    @property
     def leftovers(self) -> list[dict[str, str]]:
         """Everything that the result or the error names as left over."""
         if self.error is not None:

@@ -17,7 +17,7 @@ SLOW_SECONDS = 0.1
 """Between two bytes of a slow answer."""
 ENDLESS_SECONDS = 0.01
 """Between two pieces of an endless answer, so that it does not take the whole machine."""
-ENDLESS_PIECE = 16 * 1024
+ENDLESS_PIECE = 256 * 1024
 _LINGER_RESET = struct.pack("ii", 1, 0)
 
 _Headers = tuple[tuple[str, str], ...]
