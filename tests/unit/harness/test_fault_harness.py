@@ -1,0 +1,199 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The fault harness finds what it is there to find: small operations, each with one fault of its own."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pytest
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim.types import Reference
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, OutcomeUnknown
+from ansible_collections.agentless.hyperv.plugins.module_utils.module import Call, Plan, Step
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows import shadow_copies
+from simulator.hyperv.spec import VmSpec
+from simulator.spec import HostSpec, Quirks
+from simulator.windows.spec import VolumeSpec
+from support.fault_harness import FAULTS, Case, Fault, Operation, Recorded, Seen, cases, check, record, try_case
+
+CIMV2 = "root/cimv2"
+BY_NAME = {fault.name: fault for fault in FAULTS}
+LOST_AFTER, KILLED, GONE = (BY_NAME[name] for name in ("lost after", "controller killed before the answer arrives",
+                                                       "unreachable from here on"))
+
+
+def spec() -> HostSpec:
+    return HostSpec("HV01", volumes=(VolumeSpec("C:"), VolumeSpec("D:")), vms=(VmSpec("a", folder="D:\\a"),),
+                    quirks=Quirks(split_batches=False))
+
+
+def nothing(seen: Seen) -> Iterable[str]:
+    return ()
+
+
+def operation(run: Callable[[Call], dict[str, Any]], after: Callable[[Seen], Iterable[str]] = nothing, **changes: Any) -> Operation:
+    return Operation(**{"name": "an operation", "spec": spec, "run": run, "params": {}, "clean": nothing, "after": after,
+                        "healed": nothing, **changes})
+
+
+def count_volumes(reader: CimReader) -> int:
+    return len(reader.enumerate(CIMV2, "Win32_Volume"))
+
+
+def looking(call: Call) -> dict[str, Any]:
+    """Two requests, and whatever happens is raised."""
+    return {"changed": False, "volumes": count_volumes(call.reader), "systems": len(call.reader.enumerate(CIMV2, "Win32_OperatingSystem"))}
+
+
+def failures(made: Operation, fault: Fault) -> str:
+    recorded = record(made)
+    with pytest.raises(AssertionError) as found:
+        check(made, recorded, fault, most=100)
+    return str(found.value)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "_"))
+def test_an_operation_that_behaves_passes_every_fault(fault: Fault) -> None:
+    def honest(seen: Seen) -> Iterator[str]:
+        if seen.ending.succeeded and seen.ending.result != {"changed": False, "volumes": 2, "systems": 1}:
+            yield "wrong facts"
+
+    made = operation(looking, honest)
+    recorded = record(made)
+    assert recorded.requests == ("Enumerate Win32_Volume", "Enumerate Win32_OperatingSystem")
+    assert check(made, recorded, fault, most=100) == 2
+
+
+def test_an_error_taken_for_nothing_there_is_a_false_success() -> None:
+    def careless(call: Call) -> dict[str, Any]:
+        try:
+            return {"changed": False, "volumes": count_volumes(call.reader)}
+        except HypervError:
+            return {"changed": False, "volumes": 0}
+
+    def honest(seen: Seen) -> Iterator[str]:
+        if seen.ending.succeeded and seen.ending.result and seen.ending.result["volumes"] != 2:
+            yield "a success that knows of no volumes"
+
+    said = failures(operation(careless, honest), BY_NAME["access denied"])
+    assert said.startswith("1 of 1 cases failed:\nan operation, request 1 (Enumerate Win32_Volume), access denied:\n")
+    assert "after the fault (succeeded): a success that knows of no volumes" in said
+
+
+def making(clean_up: bool) -> Callable[[Call], dict[str, Any]]:
+    """Makes a shadow copy and deletes it; without ``clean_up`` only when nothing went wrong in between."""
+    def run(call: Call) -> dict[str, Any]:
+        def apply(writer: Any) -> dict[str, Any]:
+            made = writer.invoke(Reference(CIMV2, "Win32_ShadowCopy"), "Create", {"Volume": "D:\\", "Context": "ClientAccessible"})
+            shadow = made.out.required_text("ShadowID")
+            try:
+                count_volumes(writer)
+            except HypervError:
+                if clean_up:
+                    shadow_copies.delete(writer, shadow, clock=call.clock)
+                raise
+            shadow_copies.delete(writer, shadow, clock=call.clock)
+            return {}
+
+        return call.conclude(Plan((Step("make", "a shadow copy"),)), apply)
+
+    return run
+
+
+def nothing_left(seen: Seen) -> Iterator[str]:
+    unknown = seen.ending.error is not None and isinstance(seen.ending.error, OutcomeUnknown)
+    if seen.host.shadows.copies and not unknown:
+        yield "a shadow copy is left"
+
+
+def test_what_is_left_behind_is_found_at_the_request_that_leaves_it() -> None:
+    denied = BY_NAME["access denied"]
+    said = failures(operation(making(clean_up=False), nothing_left), denied)
+    assert said.startswith("1 of 4 cases failed:\nan operation, request 2 (Enumerate Win32_Volume), access denied:\n")
+    tidy = operation(making(clean_up=True), nothing_left)
+    assert check(tidy, record(tidy), denied, most=100) == 4
+
+
+def test_a_killed_controller_sends_nothing_more() -> None:
+    sent: list[int] = []
+
+    def left(seen: Seen) -> Iterator[str]:
+        sent.append(len(seen.host.shadows.copies))
+        return iter(())
+
+    made = operation(making(clean_up=True), left)
+    recorded = record(made)
+    assert [try_case(made, recorded, case) for case in cases(made, recorded, KILLED, 100)] == [[], [], [], []]
+    assert sent == [1, 1, 0, 0], "after Create and the look at volumes the copy is there, for nothing could be cleaned up"
+
+
+def test_a_handler_that_survives_the_controllers_death_is_a_defect() -> None:
+    def immortal(call: Call) -> dict[str, Any]:
+        try:
+            return looking(call)
+        except BaseException:  # noqa: BLE001  # what the test is about
+            return {"changed": False}
+
+    assert "the run went on after the controller was killed" in failures(operation(immortal), KILLED)
+
+
+def test_a_run_that_never_ends_is_ended() -> None:
+    def stubborn(call: Call) -> dict[str, Any]:
+        while True:
+            try:
+                return looking(call)
+            except HypervError:
+                call.clock.sleep(1)
+
+    said = failures(operation(stubborn), GONE)
+    assert "TooManyRequests" in said
+
+
+def test_an_error_of_no_family_is_a_defect_and_a_code_must_be_stable() -> None:
+    def crashing(call: Call) -> dict[str, Any]:
+        try:
+            return looking(call)
+        except HypervError:
+            raise KeyError("volumes") from None
+
+    def vague(call: Call) -> dict[str, Any]:
+        try:
+            return looking(call)
+        except HypervError as error:
+            raise HypervError(f"Something went wrong: {error}") from error
+
+    assert "a defect" in failures(operation(crashing), BY_NAME["access denied"])
+    assert "'failed' is no stable error code" in failures(operation(vague), BY_NAME["access denied"])
+
+
+def test_what_the_next_run_does_not_heal_is_found() -> None:
+    def fragile(call: Call) -> dict[str, Any]:
+        if shadow_copies.read_shadow_copies(call.reader):
+            raise HypervError("There is one already.", error_code="shadow_copy_exists")
+        return making(clean_up=False)(call)
+
+    said = failures(operation(fragile), BY_NAME["access denied"])
+    assert "request 3 (Enumerate Win32_Volume)" in said
+    assert "after the next run: it raised shadow_copy_exists: There is one already." in said
+
+
+def test_a_host_that_is_at_fault_itself_is_not_tried() -> None:
+    def failing(call: Call) -> dict[str, Any]:
+        return {"changed": False, "instances": call.reader.enumerate(CIMV2, "Win32_NoSuchClass")}
+
+    with pytest.raises(AssertionError, match="without any fault: the clean run raised"):
+        record(operation(failing))
+
+
+def test_faults_together_reach_nearly_every_request_and_thorough_ones_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FAULT_HARNESS", raising=False)
+    made, recorded = operation(looking), Recorded(tuple(f"request {number}" for number in range(1, 101)))
+    chosen = {fault.name: [case.number for case in cases(made, recorded, fault, 6)] for fault in FAULTS}
+    assert len({number for numbers in chosen.values() for number in numbers}) >= 95
+    assert {len(chosen[fault.name]) for fault in FAULTS if not fault.thorough} <= {5, 6}
+    assert {len(chosen[fault.name]) for fault in FAULTS if fault.thorough} <= {16, 17}
+    monkeypatch.setenv("FAULT_HARNESS", "all")
+    assert [case.number for case in cases(made, recorded, FAULTS[0], 6)] == list(range(1, 101))
+    assert str(Case("an operation", 3, "Get X", LOST_AFTER)) == "an operation, request 3 (Get X), lost after"
