@@ -125,6 +125,23 @@ def _undone(tools: Tools, shadow_id: str | None, begun: bool, intent: Intent, er
         details=error.details)
 
 
+def retire(tools: Tools, shadow_id: str, linked: bool, intents: Sequence[Intent]) -> list[Leftover]:
+    """Remove a shadow copy of which intents tell, and these intents last. Returns what is still there."""
+    named = [replace(intent, shadow_id=intent.shadow_id or shadow_id) for intent in intents]
+    return take_back(tools, shadow_id, linked, intents) or forget(tools, named)
+
+
+def take_back(tools: Tools, shadow_id: str, linked: bool, intents: Sequence[Intent]) -> list[Leftover]:
+    """Remove a shadow copy of which intents tell; the intents stay. Returns what is still there.
+
+    Intents that only announced it are named by it first: whenever this ends early, they speak for nothing else.
+    """
+    for intent in intents:
+        if intent.shadow_id is None:
+            state.answer_intent(tools.writer, tools.folder, intent, shadow_id)
+    return remove(tools, shadow_id, linked=linked)
+
+
 def remove(tools: Tools, shadow_id: str, *, linked: bool) -> list[Leftover]:
     """Unlink, then delete exactly this shadow copy, then look (operations 5.6). Returns what is still there."""
     left = []

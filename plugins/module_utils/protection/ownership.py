@@ -81,7 +81,9 @@ class Announcement(Protocol):
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whose one shadow copy is. ``reason`` is a stable word; ``intents`` names those that tell of it, the newest first.
+    """Whose one shadow copy is. ``reason`` is a stable word; ``intents`` names those that it rests on, the newest first.
+
+    Those of a shadow copy that is removed must go in the same run: without what they announced they would speak for the next that fits.
 
     Reasons: ``linked``, ``named``, ``announced`` (ours); ``several_candidates``, ``not_proven`` (suspect); ``no_trace`` (foreign).
     """
@@ -110,15 +112,6 @@ class Ownership:
         """The verdicts of one kind."""
         return tuple(verdict for verdict in self.verdicts if verdict.owner == owner)
 
-    def finished_without(self, gone: Collection[str]) -> tuple[str, ...]:
-        """The intents of which nothing is left when these shadow copies are gone. They must go in the same run: without what they
-        announced they would speak for the next shadow copy that fits.
-        """
-        away = {_fold(shadow_id) for shadow_id in gone}
-        told = {name for verdict in self.verdicts for name in verdict.intents}
-        staying = {name for verdict in self.verdicts if _fold(verdict.shadow_id) not in away for name in verdict.intents}
-        return tuple(sorted({*self.finished, *(told - staying)}))
-
 
 def judge(copies: Iterable[Copy], links: Collection[str], intents: Iterable[Announcement]) -> Ownership:
     """Decide for every shadow copy of the host. ``links`` are the IDs that our links are named by.
@@ -127,7 +120,7 @@ def judge(copies: Iterable[Copy], links: Collection[str], intents: Iterable[Anno
     """
     present = {_fold(copy.shadow_id): copy for copy in copies}
     linked = {_fold(link) for link in links}
-    told = sorted({intent.name: intent for intent in intents}.values(), key=lambda intent: (intent.host_time, intent.name), reverse=True)
+    told = sorted({intent.name: intent for intent in intents}.values(), key=_age_order, reverse=True)
     sheet = _Sheet(present, linked)
     sheet.read_names(told)
     sheet.read_links(told)
@@ -154,19 +147,17 @@ def proves(copy: Copy, intent: Announcement) -> bool:
 
 
 class _Sheet:
-    """What speaks for each shadow copy, by its ID in lower case; reasons and intents are added the newest first."""
+    """What speaks for each shadow copy, by its ID in lower case: reasons, each with the intents that give it."""
 
     def __init__(self, present: dict[str, Copy], linked: set[str]) -> None:
         self._present = present
         self._linked = linked
         self._answered: set[str] = set()
         """Names of intents whose shadow copy is known."""
-        self._intents: dict[str, list[Announcement]] = {}
-        self._reasons: dict[str, set[str]] = {shadow_id: {"linked"} for shadow_id in linked if shadow_id in present}
+        self._said: dict[str, dict[str, list[Announcement]]] = {shadow_id: {"linked": []} for shadow_id in linked if shadow_id in present}
 
     def _add(self, shadow_id: str, reason: str, intent: Announcement) -> None:
-        self._reasons.setdefault(shadow_id, set()).add(reason)
-        self._intents.setdefault(shadow_id, []).append(intent)
+        self._said.setdefault(shadow_id, {}).setdefault(reason, []).append(intent)
 
     def read_names(self, intents: Sequence[Announcement]) -> None:
         """Intents that are named by what came of them; they never speak for anything else."""
@@ -179,7 +170,7 @@ class _Sheet:
     def read_links(self, intents: Sequence[Announcement]) -> None:
         """A link without such an intent: the host stopped between the two. The newest intent that fits is the one."""
         for shadow_id in sorted(self._linked & set(self._present)):
-            if shadow_id in self._intents:
+            if "named" in self._said[shadow_id]:
                 continue
             copy = self._present[shadow_id]
             home = next((intent for intent in intents if intent.name not in self._answered and could_be(copy, intent)), None)
@@ -189,7 +180,7 @@ class _Sheet:
 
     def read_announcements(self, intents: Sequence[Announcement]) -> None:
         """Intents of which nothing more is known than what they announced."""
-        known = set(self._reasons)
+        known = set(self._said)
         for intent in intents:
             if intent.name in self._answered:
                 continue
@@ -205,14 +196,18 @@ class _Sheet:
     def verdict(self, copy: Copy) -> Verdict:
         """What all of it comes to."""
         shadow_id = _fold(copy.shadow_id)
-        reasons = self._reasons.get(shadow_id, set())
-        intents = sorted(self._intents.get(shadow_id, ()), key=lambda intent: (intent.host_time, intent.name), reverse=True)
+        said = self._said.get(shadow_id, {})
         for owner, words in ((OURS, ("linked", "named", "announced")), (SUSPECT, ("several_candidates", "not_proven"))):
-            for word in words:
-                if word in reasons:
-                    run_id = intents[0].run_id if owner == OURS and intents else None
-                    return Verdict(copy.shadow_id, owner, word, shadow_id in self._linked, tuple(intent.name for intent in intents), run_id)
+            reason = next((word for word in words if word in said), None)
+            if reason is not None:
+                intents = sorted((intent for word in words for intent in said.get(word, ())), key=_age_order, reverse=True)
+                run_id = intents[0].run_id if intents and owner == OURS else None
+                return Verdict(copy.shadow_id, owner, reason, shadow_id in self._linked, tuple(intent.name for intent in intents), run_id)
         return Verdict(copy.shadow_id, FOREIGN, "no_trace", False, (), None)
+
+
+def _age_order(intent: Announcement) -> tuple[datetime, str]:
+    return intent.host_time, intent.name
 
 
 def _fold(shadow_id: str) -> str:

@@ -50,6 +50,8 @@ LIST_NEW = Command('dir /B /A "%AGH_NEW%"', reads_only=True)
 REMOVE_INTENT = Command('del /F /Q "%AGH_STEM%.*" & if exist "%AGH_STEM%.*" exit 3')
 # one line, so that the intent says which shadow copy it came to as soon as there is a link
 LINK = Command('mklink /D "%AGH_LINK%" "%AGH_TARGET%" && ren "%AGH_INTENT%" "%AGH_ANSWERED%"')
+LINK_ONLY = Command('mklink /D "%AGH_LINK%" "%AGH_TARGET%"')
+ANSWER = Command('ren "%AGH_INTENT%" "%AGH_ANSWERED%"')
 MAKE_PARTS = Command('mkdir "%AGH_LINKS%" "%AGH_INTENTS%"')
 
 _TRUSTED = {"SY", "BA", "S-1-5-18", "S-1-5-32-544"}
@@ -280,7 +282,20 @@ def link_shadow_copy(writer: CimWriter, folder: StateFolder, intent: Intent, sha
     # without the trailing backslash a link to a device is dead (operations 5.5)
     values = {"LINK": link, "TARGET": device if device.endswith("\\") else device + "\\", "INTENT": folder.intent_for(intent.name),
               "ANSWERED": f"{answered.name}.json"}
-    files.expect_success(files.run(writer, LINK, values), f"Making the link {link}", "link_not_made")
+    command = LINK if intent.shadow_id is None else LINK_ONLY
+    files.expect_success(files.run(writer, command, values), f"Making the link {link}", "link_not_made")
+    return answered
+
+
+def answer_intent(writer: CimWriter, folder: StateFolder, intent: Intent, shadow_id: str) -> Intent:
+    """Note in the name of an intent which shadow copy came of it; returns it under its new name.
+
+    Raises HypervError ``file_not_renamed``.
+    """
+    answered = replace(intent, shadow_id=shadow_id)
+    path = folder.intent_for(intent.name)
+    values = {"INTENT": path, "ANSWERED": f"{answered.name}.json"}
+    files.expect_success(files.run(writer, ANSWER, values), f"Renaming {path}", "file_not_renamed")
     return answered
 
 
