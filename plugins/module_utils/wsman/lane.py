@@ -321,6 +321,11 @@ class PywinrmLane:
         self._bad_logons = 0
         self._closed_for_good: AuthenticationFailed | None = None
 
+    @property
+    def encrypted(self) -> bool:
+        """True when messages cannot be read on the way: TLS, or a connection that is there and seals them."""
+        return self.endpoint.scheme == "https" or (self._transport is not None and self._transport.sealer is not None)
+
     def send(self, envelope: bytes, deadline: Deadline, *, repeatable: bool) -> bytes:
         """See :meth:`Lane.send`."""
         renewed = False

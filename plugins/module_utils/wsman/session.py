@@ -73,6 +73,11 @@ class WsmanSession:
         self._received = 0
         self._to = to
 
+    @property
+    def encrypted(self) -> bool:
+        """True when the lane says that its messages cannot be read on the way; a lane that does not say counts as open."""
+        return getattr(self.lane, "encrypted", False) is True
+
     def close(self) -> None:
         """End the connection."""
         self.lane.close()

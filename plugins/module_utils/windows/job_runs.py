@@ -1,0 +1,316 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+r"""A job on a host from its folder to its result: ``<state folder>\jobs\<task name>\``, a task that runs it, and the clean-up of both.
+
+The folder lies in the state folder, so only SYSTEM and Administrators can put anything where SYSTEM will run it (:mod:`.state`;
+``state.ensure`` comes first). Each step can be called by itself, so that a later run goes on where one died: a task or a folder of the
+job's name is there, or it is not. The task is deleted before its folder, and both only once the result was read.
+"""
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader, CimWriter
+from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Clock, Deadline
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows import files, jobs, tasks
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.jobs import Job, JobResult
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.programs import (
+    PREFIX,
+    Command,
+    Programs,
+    environment,
+    reading_programs,
+    said,
+    writing_programs,
+)
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import StateFolder
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.system import CIMV2
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.tasks import Following, RunAs, TaskLook, TaskName
+
+JOBS = "jobs"
+_TRIES = 3
+_PAUSE = 2.0
+
+_FINDSTR = '%SystemRoot%\\System32\\findstr.exe "^" '
+# one line: the folder is made by this run or nothing happens, and what was written is shown
+PREPARE = Command(f'mkdir "%AGH_JOB%" && set {PREFIX}>"%AGH_JOB%\\{jobs.VALUES}"&& {_FINDSTR}>"%AGH_JOB%\\{jobs.SCRIPT}"'
+                  f' && type "%AGH_JOB%\\{jobs.VALUES}" && type "%AGH_JOB%\\{jobs.SCRIPT}"')
+SHOW = Command(f'type "%AGH_JOB%\\{jobs.VALUES}" && type "%AGH_JOB%\\{jobs.SCRIPT}"', reads_only=True)
+RUN = Command(f'%SystemRoot%\\System32\\cmd.exe /d /v:off /c "%AGH_JOB%\\{jobs.SCRIPT}"')
+REMOVE = Command('(if exist "%AGH_JOB%\\" rmdir /S /Q "%AGH_JOB%") & if exist "%AGH_JOB%\\" exit 3')
+LIST = Command('dir /B /AD "%AGH_JOBS%"', reads_only=True)
+
+
+@dataclass(frozen=True)
+class JobEnd:
+    """A job as far as it is known: still ``running``, or ended with a result and the outputs that were asked for."""
+
+    look: TaskLook | None
+    result: JobResult | None
+    outputs: Mapping[str, bytes] = field(default_factory=dict)
+    failures: Mapping[str, str] = field(default_factory=dict)
+    """The last lines that failed steps wrote, for a message."""
+    leftovers: tuple[Leftover, ...] = ()
+    """The task or the folder of the job, when they could not be removed. The result is as good as without."""
+
+    @property
+    def running(self) -> bool:
+        """The time was over before the job was."""
+        return self.result is None
+
+
+def job_folder(folder: StateFolder, name: TaskName) -> str:
+    """Where a job lies."""
+    return f"{folder.path}\\{JOBS}\\{name.text}"
+
+
+def script_of(folder: StateFolder, name: TaskName) -> str:
+    """The batch file of a job."""
+    return f"{job_folder(folder, name)}\\{jobs.SCRIPT}"
+
+
+# -- steps ---------------------------------------------------------------------------------------------------------------
+
+
+def prepare(writer: CimWriter, folder: StateFolder, name: TaskName, job: Job) -> None:
+    """Put a job's files onto the host, and make sure that they hold what they should; six requests, and four for each further file.
+
+    Raises HypervError ``job_exists`` when a folder of this name is there, ``job_not_prepared`` when the files are not what was sent.
+    """
+    values = {**job.values, "JOB": job_folder(folder, name), "UTF8": jobs.SENTINEL}
+    text = jobs.script(job, secrets.token_hex(6))
+    try:
+        with writing_programs(writer, values) as programs:
+            made = programs.run(PREPARE, timeout=files.SHORT, stdin=text)
+            if not _holds(made.stdout, values, text):
+                raise _not_prepared(programs, folder, name, said(made))
+            for file_name, data in job.files.items():
+                _put(programs, file_name, data)
+    except HypervError as error:
+        if error.error_code in ("job_exists", "job_not_prepared") or not _is_there(writer, values, text, job):
+            raise  # a folder without a task is nobody's work: adopt and the clean-up remove it
+
+
+def _put(programs: Programs, file_name: str, data: bytes) -> None:
+    path = f'"%AGH_JOB%\\{file_name}"'  # its name is checked by Job
+    shown = programs.run(Command(f"{_FINDSTR}>{path} && type {path}"), timeout=files.SHORT, stdin=data)
+    if shown.stdout.replace(b"\r\n", b"\n") != data.replace(b"\r\n", b"\n"):
+        raise HypervError(f"The file {file_name} of a job was not written as it was sent: {said(shown)}", error_code="job_not_prepared")
+
+
+def _not_prepared(programs: Programs, folder: StateFolder, name: TaskName, text: str) -> HypervError:
+    exists = programs.run(Command('if exist "%AGH_JOB%\\" (exit 0) else (exit 3)', reads_only=True), timeout=files.SHORT).exit_code == 0
+    if exists:
+        return HypervError(f"A job {name.text} is on the host already.", error_code="job_exists",
+                           hint="An earlier run left it; the clean-up removes it, or a retry of that run goes on with it.",
+                           details={"job": job_folder(folder, name)})
+    return HypervError(f"The files of the job {name.text} could not be written on the host: {text}", error_code="job_not_prepared",
+                       hint="Is the system drive full?")
+
+
+def _holds(shown: bytes, values: Mapping[str, str], text: bytes) -> bool:
+    """True when the host showed exactly our values, in whatever order, and then our script."""
+    lines = shown.decode("utf-8", "replace").splitlines()
+    expected = [f"{name}={value}" for name, value in environment(values).items()]
+    count = len(expected)
+    return sorted(lines[:count]) == sorted(expected) and lines[count:] == text.decode("ascii").splitlines()
+
+
+def _is_there(reader: CimReader, values: Mapping[str, str], text: bytes, job: Job) -> bool:
+    """After a lost answer: True when the job is there as it was sent; its further files are not looked at, so there must be none."""
+    with contextlib.suppress(HypervError), reading_programs(reader, values) as programs:
+        return not job.files and _holds(programs.run(SHOW, timeout=files.SHORT).stdout, values, text)
+    return False
+
+
+def collect(reader: CimReader, folder: StateFolder, name: TaskName, outputs: Sequence[str] = ()) -> JobEnd | None:
+    """The result of a job that does not run any more, with the outputs of these steps; None when it left none. Five requests.
+
+    Raises HypervError ``job_result_unreadable``.
+    """
+    mark = secrets.token_hex(6)
+    with reading_programs(reader, {"JOB": job_folder(folder, name)}) as programs:
+        shown = programs.run(Command(jobs.reading_line(mark, outputs), reads_only=True), timeout=files.SHORT)
+        text, found = jobs.split_reading(shown.stdout, mark, outputs)
+        if not text.strip():
+            return None
+        result = jobs.parse_result(text)
+        wrong = [*result.failed[:3], *([result.at] if result.at else [])]
+        failures = {}
+        for step in wrong:
+            told = programs.run(Command(f'type "%AGH_JOB%\\{step}.out"', reads_only=True), timeout=files.SHORT)
+            failures[step] = said(told)
+    return JobEnd(None, result, found, failures)
+
+
+def read_output(reader: CimReader, folder: StateFolder, name: TaskName, step: str) -> bytes:
+    """What a step has written so far, while the job runs: for progress. Empty when there is nothing yet."""
+    if not jobs.is_step_name(step):
+        raise ValueError(f"not the name of a step: {step}")
+    with reading_programs(reader, {"JOB": job_folder(folder, name)}) as programs:
+        return programs.run(Command(f'type "%AGH_JOB%\\{step}.out"', reads_only=True), timeout=files.SHORT).stdout
+
+
+def read_file(reader: CimReader, folder: StateFolder, name: TaskName, file_name: str) -> bytes:
+    """One of the files that were put beside the script; empty when it is not there. How a later run learns what the job is about."""
+    if not jobs.is_file_name(file_name):
+        raise ValueError(f"not the name of a file of a job: {file_name}")
+    with reading_programs(reader, {"JOB": job_folder(folder, name)}) as programs:
+        return programs.run(Command(f'type "%AGH_JOB%\\{file_name}"', reads_only=True), timeout=files.SHORT).stdout
+
+
+def remove(writer: CimWriter, folder: StateFolder, name: TaskName, *, clock: Clock) -> list[Leftover]:
+    """Take the task and the folder of a job away, whatever is there of them; what could not be removed. A task that runs is ended."""
+    try:
+        look = tasks.find(writer, name)
+        if look is not None:
+            if look.running:
+                tasks.stop(writer, name)
+            tasks.delete(writer, name)
+    except HypervError:
+        location = f"{tasks.FOLDER}{name.text}"  # its folder stays, too: a task without its script would only fail
+        return [Leftover("task", name.text, location, f'schtasks /delete /f /tn "{location}"')]
+    return _remove_folder(writer, folder, name, clock)
+
+
+def _remove_folder(writer: CimWriter, folder: StateFolder, name: TaskName, clock: Clock) -> list[Leftover]:
+    """With three tries: programs of a task that was ended may need a moment to let go of their files."""
+    path = job_folder(folder, name)
+    for attempt in range(1, _TRIES + 1):
+        with contextlib.suppress(HypervError):
+            if files.run(writer, REMOVE, {"JOB": path}).exit_code == 0:
+                return []
+        if attempt < _TRIES:
+            clock.sleep(_PAUSE)
+    return [Leftover("job", name.text, path, f'rmdir /s /q "{path}"')]
+
+
+def list_folders(reader: CimReader, folder: StateFolder) -> tuple[TaskName, ...]:
+    """The job folders that are there; others than ours are left out."""
+    with reading_programs(reader, {"JOBS": f"{folder.path}\\{JOBS}"}) as programs:
+        listed = programs.run(LIST, timeout=files.SHORT).stdout.decode("utf-8", "replace")
+    return tuple(name for name in (tasks.parse_name(line) for line in listed.splitlines()) if name is not None)
+
+
+# -- whole runs ----------------------------------------------------------------------------------------------------------
+
+
+def begin(writer: CimWriter, folder: StateFolder, name: TaskName, job: Job, run_as: RunAs = tasks.SYSTEM, *, clock: Clock) -> None:
+    """Prepare a job, register its task and start it. After an error nothing of it stays on the host, or it is in ``leftovers``."""
+    registered = False
+    try:
+        prepare(writer, folder, name, job)
+        registered = True  # from here on a task may be there, whatever the answer says
+        tasks.register(writer, name, script_of(folder, name), run_as, clock=clock)
+        tasks.start(writer, name, clock=clock)
+    except HypervError as error:
+        if error.error_code == "job_exists":
+            raise  # that is another run's
+        others = not registered or isinstance(error, tasks.TaskExists)
+        leftovers = _remove_folder(writer, folder, name, clock) if others else remove(writer, folder, name, clock=clock)
+        raise _with(error, leftovers) from error
+
+
+def finish(writer: CimWriter, folder: StateFolder, name: TaskName, *, clock: Clock, deadline: Deadline, outputs: Sequence[str] = (),
+           progress: Callable[[Following], None] | None = None, started: bool = True) -> JobEnd:
+    """Follow a job to its end, read its result and remove it. ``started`` False adopts one that an earlier run began.
+
+    When the time is over first, the job goes on and everything stays (``running``). Raises what tasks.follow raises, and the errors of
+    tasks.why_no_result for a job that left none or half of one; then it is removed, too, and its parts that remain are in ``leftovers``.
+    """
+    look = tasks.follow(writer, name, clock=clock, deadline=deadline, progress=progress, started=started)
+    if look.running or (started and not look.has_run):
+        return JobEnd(look, None)
+    try:
+        end = collect(writer, folder, name, outputs)
+        if end is None or end.result is None or not end.result.complete:
+            raise _incomplete(writer, look, end)
+        _expect_values(end.result)
+    except HypervError as error:
+        raise _with(error, remove(writer, folder, name, clock=clock)) from error
+    return _cleaned(JobEnd(look, end.result, end.outputs, end.failures), remove(writer, folder, name, clock=clock))
+
+
+def _expect_values(result: JobResult) -> None:
+    if not result.values_read:
+        raise HypervError("A job on the host could not read its values as they were written.", error_code="job_values_garbled",
+                          hint="Nothing was done. Does the host have code page 65001?")
+
+
+def _cleaned(end: JobEnd, leftovers: Sequence[Leftover]) -> JobEnd:
+    """The end of a job whose work is done. A clean-up that failed does not make the work undone, so it is told beside the result."""
+    return replace(end, leftovers=tuple(leftovers)) if leftovers else end
+
+
+def run(writer: CimWriter, folder: StateFolder, name: TaskName, job: Job, run_as: RunAs = tasks.SYSTEM, *, clock: Clock,
+        deadline: Deadline, progress: Callable[[Following], None] | None = None) -> JobEnd:
+    """A job from its beginning to its end."""
+    begin(writer, folder, name, job, run_as, clock=clock)
+    return finish(writer, folder, name, clock=clock, deadline=deadline, outputs=job.outputs, progress=progress)
+
+
+def adopt(writer: CimWriter, folder: StateFolder, name: TaskName, *, clock: Clock, deadline: Deadline, outputs: Sequence[str] = (),
+          progress: Callable[[Following], None] | None = None) -> JobEnd | None:
+    """Go on with a job of this name that an earlier run began, whatever it came to; None when there is none, or nothing of use.
+
+    A task that was registered and never started is started; a result whose task is deleted already is read; a folder alone is removed.
+    """
+    look = tasks.find(writer, name)
+    if look is not None:
+        fresh = not look.running and not look.has_run
+        if fresh:
+            tasks.start(writer, name, clock=clock)
+        return finish(writer, folder, name, clock=clock, deadline=deadline, outputs=outputs, progress=progress, started=fresh)
+    end = collect(writer, folder, name, outputs)
+    leftovers = _remove_folder(writer, folder, name, clock)
+    if end is not None and end.result is not None and end.result.complete and end.result.values_read:
+        return _cleaned(end, leftovers)
+    if leftovers:
+        raise HypervError(f"The job {name.text} of an earlier run could not be removed from the host.", error_code="cleanup_failed",
+                          hint=leftovers[0].remove_with, leftovers=leftovers)
+    return None
+
+
+def run_in_session(writer: CimWriter, folder: StateFolder, name: TaskName, job: Job, *, clock: Clock, timeout: float) -> JobEnd:
+    """The same script in the shell of this connection, without a task: it dies with the connection and reaches no other machine."""
+    prepare(writer, folder, name, job)
+    try:
+        with writing_programs(writer, {"JOB": job_folder(folder, name)}) as programs:
+            programs.run(RUN, timeout=timeout)
+        end = collect(writer, folder, name, job.outputs)
+        if end is None or end.result is None or not end.result.complete:
+            raise HypervError("A job in the session left no complete result.", error_code="job_no_result")
+        _expect_values(end.result)
+    except HypervError as error:
+        raise _with(error, _remove_folder(writer, folder, name, clock)) from error
+    return _cleaned(end, _remove_folder(writer, folder, name, clock))
+
+
+def _incomplete(reader: CimReader, look: TaskLook, end: JobEnd | None) -> HypervError:
+    error = tasks.why_no_result(look, last_boot=_last_boot(reader))
+    if end is not None and end.result is not None and end.result.at is not None:
+        error.details["job"] = {"step": end.result.at, "said": end.failures.get(end.result.at, "")}
+    return error
+
+
+def _last_boot(reader: CimReader) -> datetime | None:
+    for row in _rows(reader):
+        return row
+    return None
+
+
+def _rows(reader: CimReader) -> Iterator[datetime | None]:
+    with contextlib.suppress(HypervError):
+        for row in reader.enumerate(CIMV2, "Win32_OperatingSystem"):
+            yield row.time("LastBootUpTime")
+
+
+def _with(error: HypervError, leftovers: Sequence[Leftover]) -> HypervError:
+    error.leftovers = (*error.leftovers, *leftovers)
+    return error

@@ -1,0 +1,284 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+r"""Leases: one run at a time in one place, on the host or at a UNC target, by names in a folder and nothing else.
+
+A lease is a folder ``<name>`` that holds exactly one entry, ``<expiry>_<run id>_<token>.lease``: everything is in the entry's name.
+The folder is made complete under a name of its own and then renamed to ``<name>``. Renaming is as exclusive as ``mkdir`` (it fails when the
+name is taken), and whoever dies in between leaves no lease without an expiry, which nobody could ever tell from one being made.
+
+The rules, each one atomic rename of one exact entry, so that of several that try one wins and the others notice:
+
+* **renew**: the holder renames its entry to one with a later expiry. When that fails the lease is lost, and its holder stops.
+* **adopt**: a retry of the same run renames the entry of the run that died to one of its own; had it not died, its next renewal fails.
+* **break**: a lease that expired more than GRACE ago, by the host's clock, is broken by renaming its entry to ``broken_<token>``. Only
+  who wins that may remove the folder, and only when it is empty then: ``rmdir`` refuses to remove a lease that was made meanwhile.
+* **release**: the holder deletes its entry, then the empty folder. A folder that is empty, or holds a broken entry, is nobody's.
+
+Anything else in the folder is damage: it is reported, never removed. Times are those of the host (each host writes its own clock's time,
+GRACE covers the difference between hosts); the controller's clock is never read.
+"""
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, OutcomeUnknown
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.jobs import Stage, Step
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.programs import Command, said
+from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.shell import ProgramResult
+
+GRACE = timedelta(minutes=5)
+LONGEST = timedelta(days=7)
+TRIES = 3
+
+_TIME = "%Y%m%dT%H%M%SZ"
+_ENTRY = re.compile(r"(?P<expires>\d{8}T\d{6}Z)_(?P<run>[A-Za-z0-9][A-Za-z0-9-]{0,39})_(?P<token>[0-9a-f]{12})\.lease\Z", re.ASCII)
+_BROKEN = re.compile(r"broken_[0-9a-f]{12}\Z")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}\Z")
+_TOKEN = re.compile(r"[0-9a-f]{12}\Z")
+
+_LIST = 'dir /B /A "%AGH_LEASE%"'
+LIST = Command(_LIST, reads_only=True)
+# no digit may stand before a redirection
+ACQUIRE = Command('(mkdir "%AGH_STAGED%" && (echo lease)>"%AGH_STAGED%\\%AGH_ENTRY%" && ren "%AGH_STAGED%" "%AGH_NAME%")'
+                  f' || (del /F /Q "%AGH_STAGED%\\%AGH_ENTRY%" & rmdir "%AGH_STAGED%") & {_LIST}')
+RENAME = Command(f'ren "%AGH_LEASE%\\%AGH_OLD%" "%AGH_ENTRY%" & {_LIST}')
+REMOVE = Command('ren "%AGH_LEASE%\\%AGH_OLD%" "%AGH_BROKEN%" & (if not exist "%AGH_LEASE%\\%AGH_BROKEN%\\" '
+                 f'del /F /Q "%AGH_LEASE%\\%AGH_BROKEN%") & rmdir "%AGH_LEASE%" & {_LIST}')
+
+
+class LeaseHeld(HypervError):
+    """Another run holds the lease; ``details`` say which, and until when."""
+
+    error_code = "lease_held"
+
+
+class LeaseLost(HypervError):
+    """The lease is not this run's any more: it expired and was broken, or a retry of the same run took it over."""
+
+    error_code = "lease_lost"
+
+
+class LeaseRunner(Protocol):
+    """Where the commands run: a shell of the host (``files.run``), or a task when the place is a UNC target."""
+
+    def __call__(self, command: Command, values: Mapping[str, str]) -> ProgramResult:
+        """Run one command with these values."""
+
+
+@dataclass(frozen=True)
+class LeasePlace:
+    """A lease's folder: ``name`` in ``folder``. Everything that must not work at the same time uses the same place."""
+
+    folder: str
+    name: str
+
+    def __post_init__(self) -> None:
+        if _NAME.match(self.name) is None or self.name.endswith("."):
+            raise ValueError(f"not the name of a lease: {self.name!r}")
+
+    @property
+    def path(self) -> str:
+        """The folder of the lease."""
+        return f"{self.folder}\\{self.name}"
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A lease of one run. ``token``: twelve hexadecimal digits of this process; ``expires``: host time, aware, whole seconds."""
+
+    place: LeasePlace
+    run_id: str
+    token: str
+    expires: datetime
+
+    @property
+    def entry(self) -> str:
+        """The name of its entry."""
+        return f"{self.expires.astimezone(UTC).strftime(_TIME)}_{self.run_id}_{self.token}.lease"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is in a lease's folder: a lease, an entry that is nobody's and may be removed, or damage, which may not."""
+
+    lease: Lease | None = None
+    removable: str | None = None
+    damage: str | None = None
+
+
+# -- pure ----------------------------------------------------------------------------------------------------------------
+
+
+def new_lease(place: LeasePlace, run_id: str, token: str, *, now: datetime, duration: timedelta) -> Lease:
+    """A lease from ``now``, the host's time. Raises ValueError for what cannot be an entry's name, or lasts longer than LONGEST."""
+    if not timedelta(0) < duration <= LONGEST:
+        raise ValueError("a lease lasts up to seven days")
+    lease = Lease(place, run_id, token, (now + duration).astimezone(UTC).replace(microsecond=0))
+    if _ENTRY.match(lease.entry) is None:
+        raise ValueError(f"not a lease: {lease.entry!r}")
+    return lease
+
+
+def read_entries(place: LeasePlace, listed: bytes) -> Found:
+    """What a listing (LIST) of the folder says; nothing at all for one that is missing or empty."""
+    names = [name for name in listed.decode("utf-8", "replace").splitlines() if name.strip()]
+    if len(names) > 1:
+        return Found(damage=f"it holds {len(names)} entries")
+    for name in names:
+        part = _ENTRY.match(name)
+        if part is not None:
+            try:
+                expires = datetime.strptime(part["expires"], _TIME).replace(tzinfo=UTC)
+            except ValueError:
+                return Found(damage=f"its entry is {name[:120]!r}")
+            return Found(Lease(place, part["run"], part["token"], expires))
+        return Found(removable=name) if _BROKEN.match(name) else Found(damage=f"its entry is {name[:120]!r}")
+    return Found()
+
+
+def may_break(lease: Lease, now: datetime) -> bool:
+    """True when a lease expired more than GRACE before ``now``, the host's time, or promises more than any lease of ours may."""
+    return now > lease.expires + GRACE or lease.expires > now + LONGEST + GRACE
+
+
+# -- with a host ---------------------------------------------------------------------------------------------------------
+
+
+def look(run: LeaseRunner, place: LeasePlace) -> Found:
+    """Who holds the lease; one command."""
+    return read_entries(place, run(LIST, {"LEASE": place.path}).stdout)
+
+
+def acquire(run: LeaseRunner, place: LeasePlace, run_id: str, token: str, *, duration: timedelta,
+            host_time: Callable[[], datetime]) -> Lease:
+    """Take the lease, one command when it is free. A lease of the same run is adopted, an expired one broken.
+
+    Raises LeaseHeld, HypervError ``lease_damaged`` (somebody put something else there) or ``lease_not_made`` (no right, no space).
+    """
+    now = host_time()
+    wanted = new_lease(place, run_id, token, now=now, duration=duration)
+    result = ProgramResult(0, b"", b"")
+    for _unused in range(TRIES):
+        result = _run(run, ACQUIRE, place, {**_staged(wanted), "LEASE": place.path})
+        found = read_entries(place, result.stdout)
+        if found.lease == wanted:
+            return wanted
+        if found.damage is not None:
+            raise _damaged(place, found.damage)
+        if found.lease is None:
+            _run(run, REMOVE, place, _removal(place, found.removable or wanted.entry, token))
+        elif found.lease.run_id == run_id:
+            return _take_over(run, found.lease, wanted)
+        elif may_break(found.lease, now):
+            _run(run, REMOVE, place, _removal(place, found.lease.entry, token))
+        else:
+            raise _held(found.lease)
+    raise HypervError(f"The lease {place.path} could not be made: {said(result)}", error_code="lease_not_made",
+                      hint="May the account write there, and is there space?")
+
+
+def renew(run: LeaseRunner, lease: Lease, *, duration: timedelta, host_time: Callable[[], datetime]) -> Lease:
+    """Extend a lease from now on; one command. Raises LeaseLost when it is not ours any more: then stop what it protects."""
+    later = new_lease(lease.place, lease.run_id, lease.token, now=host_time(), duration=duration)
+    if later.expires <= lease.expires:
+        return lease
+    return _take_over(run, lease, later)
+
+
+def release(run: LeaseRunner, lease: Lease) -> None:
+    """Give a lease back; one that is somebody else's by now is left alone. Raises HypervError ``lease_not_released`` when it stayed."""
+    result = _run(run, REMOVE, lease.place, _removal(lease.place, lease.entry, lease.token))
+    if read_entries(lease.place, result.stdout).lease == lease:
+        raise HypervError(f"The lease {lease.place.path} could not be given back: {said(result)}", error_code="lease_not_released",
+                          hint=f"It ends by itself at {lease.expires.isoformat()} by the host's clock.")
+
+
+def _take_over(run: LeaseRunner, old: Lease, new: Lease) -> Lease:
+    if old.entry == new.entry:
+        return new
+    result = _run(run, RENAME, new.place, {"LEASE": new.place.path, "OLD": old.entry, "ENTRY": new.entry})
+    found = read_entries(new.place, result.stdout)
+    if found.lease == new:
+        return new
+    holder = "nobody" if found.lease is None else f"the run {found.lease.run_id}"
+    raise LeaseLost(f"The lease {new.place.path} of the run {new.run_id} is lost: {holder} has it now.",
+                    hint="The run took longer than its lease, or was started twice.")
+
+
+def _run(run: LeaseRunner, command: Command, place: LeasePlace, values: Mapping[str, str]) -> ProgramResult:
+    """Run a command; when its answer is lost, a listing says what it came to, since each of them tells by names what happened."""
+    try:
+        return run(command, values)
+    except OutcomeUnknown:
+        return run(LIST, {"LEASE": place.path})
+
+
+def _staged(lease: Lease) -> dict[str, str]:
+    return {"STAGED": f"{lease.place.path}.{lease.token}", "ENTRY": lease.entry, "NAME": lease.place.name}
+
+
+def _removal(place: LeasePlace, old: str, token: str) -> dict[str, str]:
+    return {"LEASE": place.path, "OLD": old, "BROKEN": f"broken_{token}"}
+
+
+def _held(lease: Lease) -> LeaseHeld:
+    until = lease.expires.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return LeaseHeld(f"Another run ({lease.run_id}) works in {lease.place.folder} until {until} at most.",
+                     hint="Wait for it; a lease of a run that died ends by itself.",
+                     details={"lease": {"path": lease.place.path, "run_id": lease.run_id, "expires": until}})
+
+
+def _damaged(place: LeasePlace, damage: str) -> HypervError:
+    return HypervError(f"The lease {place.path} is damaged: {damage}.", error_code="lease_damaged",
+                       hint="Look who put that there, then remove the folder by hand.")
+
+
+# -- inside a job --------------------------------------------------------------------------------------------------------
+
+
+def acquire_stage(lease: Lease, prefix: str = "") -> tuple[Stage, dict[str, str]]:
+    """The same as the first part of a job at a UNC target: a stage that fails, and ends the job, unless the lease is this run's now.
+
+    Returns the stage and its values. The output of its last step, ``lease_list``, is for :func:`read_entries`: a lease that may be
+    broken or adopted needs :func:`replace_stage` in the next job. ``prefix`` tells the values of several leases of one job apart.
+    """
+    values = {prefix + name: value for name, value in {**_staged(lease), "LEASE": lease.place.path}.items()}
+    line = ACQUIRE.line.removesuffix(f" & {_LIST}")
+    return _stage(line, prefix, values), values
+
+
+def replace_stage(lease: Lease, old: Lease, prefix: str = "") -> tuple[Stage, dict[str, str]]:
+    """A stage that takes over ``old``, a lease that expired or is of the same run (the caller has asked :func:`may_break`)."""
+    values = {prefix + name: value for name, value in
+              {"LEASE": lease.place.path, "OLD": old.entry, "ENTRY": lease.entry}.items()}
+    return _stage(RENAME.line.removesuffix(f" & {_LIST}"), prefix, values), values
+
+
+def release_stage(lease: Lease, prefix: str = "") -> tuple[Stage, dict[str, str]]:
+    """The last part of a job: the lease is given back; never essential."""
+    removal = _removal(lease.place, lease.entry, lease.token)
+    values = {prefix + name: value for name, value in {**removal, "ENTRY": lease.entry}.items()}
+    line = _prefixed(REMOVE.line.removesuffix(f" & {_LIST}"), prefix, values)
+    step = Step(f"{prefix.lower()}lease_release", line, None, f'not exist "%AGH_{prefix}LEASE%\\%AGH_{prefix}ENTRY%"')
+    return Stage((step,), essential=False), values
+
+
+def _stage(line: str, prefix: str, values: Mapping[str, str]) -> Stage:
+    name = prefix.lower()
+    return Stage((
+        Step(f"{name}lease_make", _prefixed(line, prefix, values), None),
+        Step(f"{name}lease_list", _prefixed(_LIST, prefix, values), None,
+             f'exist "%AGH_{prefix}LEASE%\\%AGH_{prefix}ENTRY%"', keep=True),
+    ))
+
+
+def _prefixed(line: str, prefix: str, values: Mapping[str, str]) -> str:
+    for name in values:
+        plain = name.removeprefix(prefix)
+        line = line.replace(f"%AGH_{plain}%", f"%AGH_{name}%")
+    return line

@@ -1,0 +1,314 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+r"""The jobs at a destination, local or UNC: copy, list, write a manifest, prune. One task each, never one per file.
+
+Data to a :class:`.jobs.Job` and results back to data; nothing here talks to a host. Folders follow INTERFACE, *destination*:
+``<destination>\<host>\<VM folder>\<copy folder>\manifest.json``. What a destination holds is untrusted: names are checked before they
+get here (:mod:`protection.manifest`), a folder that is a link or holds one is left alone, and only files that a manifest lists are deleted,
+each by its name.
+"""
+from __future__ import annotations
+
+import ntpath
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.files import (
+    CopyOutcome,
+    Stored,
+    copies_from_output,
+    names_in_batches,
+)
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.jobs import Job, JobResult, Stage, Step
+
+MANIFEST = "manifest.json"
+PRUNING = "manifest.json.pruning"
+"""The name of a manifest while its copy is being deleted: such a folder is no copy any more, and a later run goes on with it."""
+
+_SYSTEM32 = "%SystemRoot%\\System32\\"
+_ROBOCOPY_GOOD = (0, 7)
+_NO_LINK = (1, 1)
+"""``dir /AL`` exits with 1 when it finds no link, which is what is wanted."""
+_SIZE = re.compile(rb"\[(\d*)\]")
+_PERCENT = re.compile(rb"(\d{1,3}(?:\.\d)?)%")
+_DIGEST = re.compile(rb"(?:[0-9A-Fa-f]{2} ?){32}\s*\Z")
+
+
+# -- copy ----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CopyGroup:
+    """Files of one folder that go into one other folder. A shadow copy is reached through a link to it, never by its device."""
+
+    source: str
+    target: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """One copied file: its sizes in bytes, None for a file that is not there, and its SHA-256 when it was asked for."""
+
+    name: str
+    target: str
+    source_size: int | None
+    size: int | None
+    sha256: str | None = None
+
+
+def copy_job(groups: Sequence[CopyGroup], *, sha256: bool = False) -> Job:
+    """Make the target folders, copy with robocopy (operations 5.5), tell the sizes on both sides; with ``sha256`` hash the copies, too."""
+    values: dict[str, str] = {}
+    stages: list[Stage] = []
+    for number, group in enumerate(_in_lines(groups)):
+        source, target = f"S{number}", f"T{number}"
+        names = [f"N{number}X{index}" for index in range(len(group.names))]
+        values |= {source: group.source, target: group.target, **dict(zip(names, group.names, strict=True))}
+        files = " ".join(f'"%AGH_{name}%"' for name in names)
+        steps = [
+            Step(f"folder{number}", f'mkdir "%AGH_{target}%"', None, f'exist "%AGH_{target}%\\"'),
+            Step(f"before{number}", _sizes(source, names), keep=True),
+            Step(f"copy{number}", f'{_SYSTEM32}robocopy.exe "%AGH_{source}%" "%AGH_{target}%" {files} '
+                 "/J /COPY:DAT /R:2 /W:5 /NDL /NJH /NJS /BYTES", _ROBOCOPY_GOOD),
+            Step(f"after{number}", _sizes(target, names), keep=True),
+        ]
+        if sha256:
+            steps += [Step(f"hash{number}x{index}", f'{_SYSTEM32}certutil.exe -hashfile "%AGH_{target}%\\%AGH_{name}%" SHA256', keep=True)
+                      for index, name in enumerate(names)]
+        stages.append(Stage(tuple(steps)))
+    return Job(tuple(stages), values)
+
+
+def _in_lines(groups: Sequence[CopyGroup]) -> Iterator[CopyGroup]:
+    """Groups whose names fit one line, also when each stands behind its folder."""
+    for group in groups:
+        longest = max(len(group.source), len(group.target)) + 4
+        room = [name + "x" * longest for name in group.names]
+        at = 0
+        for batch in names_in_batches(room):
+            yield CopyGroup(group.source, group.target, group.names[at:at + len(batch)])
+            at += len(batch)
+
+
+def _sizes(folder: str, names: Sequence[str]) -> str:
+    files = " ".join(f'"%AGH_{folder}%\\%AGH_{name}%"' for name in names)
+    return f"for %I in ({files}) do @echo [%~zI]"
+
+
+def copied(groups: Sequence[CopyGroup], result: JobResult, outputs: Mapping[str, bytes], *, sha256: bool = False) -> tuple[Arrived, ...]:
+    """What :func:`copy_job` brought, in its order; only when every step went well.
+
+    Raises HypervError ``copy_failed`` with robocopy's code, ``folder_not_made``, ``hash_failed``, or ``unreadable_answer``.
+    """
+    arrived: list[Arrived] = []
+    for number, group in enumerate(_in_lines(groups)):
+        _expect_folder(result, number, group)
+        _expect_copied(result, number, group)
+        before, after = (_read_sizes(outputs.get(f"{when}{number}", b""), len(group.names), group.target) for when in ("before", "after"))
+        for index, name in enumerate(group.names):
+            digest = read_digest(outputs.get(f"hash{number}x{index}", b""), f"{group.target}\\{name}") if sha256 else None
+            arrived.append(Arrived(name, group.target, before[index], after[index], digest))
+    return tuple(arrived)
+
+
+def _expect_folder(result: JobResult, number: int, group: CopyGroup) -> None:
+    if not result.good(f"folder{number}"):
+        raise HypervError(f"The folder {group.target} could not be made.", error_code="folder_not_made",
+                          hint="Is the destination there, and may the account write to it? For SYSTEM that is the host's computer account.")
+
+
+def _expect_copied(result: JobResult, number: int, group: CopyGroup) -> None:
+    step = result.steps.get(f"copy{number}")
+    outcome = None if step is None else CopyOutcome(step.code)
+    if outcome is None or outcome.failed or not outcome.copied:
+        code = None if step is None else step.code
+        raise HypervError(f"robocopy could not copy {len(group.names)} file(s) into {group.target} (exit code {code}).",
+                          error_code="copy_failed", return_value=code,
+                          hint="Look for full or write-protected destinations, antivirus and missing rights.")
+
+
+def _read_sizes(output: bytes, count: int, folder: str) -> list[int | None]:
+    sizes = [int(size) if size else None for size in _SIZE.findall(output)]
+    if len(sizes) != count:
+        raise HypervError(f"The sizes of the files in {folder} could not be read.", error_code="unreadable_answer")
+    return sizes
+
+
+def read_digest(output: bytes, path: str) -> str:
+    """The SHA-256 in what certutil printed, in lower case; older hosts print its bytes apart. Raises HypervError ``hash_failed``."""
+    for line in output.splitlines():
+        if _DIGEST.match(line.strip()):
+            return line.decode("ascii").replace(" ", "").strip().lower()
+    raise HypervError(f"The checksum of {path} could not be computed.", error_code="hash_failed",
+                      hint="certutil cannot hash an empty file; otherwise the destination could not be read.")
+
+
+def last_percent(output: bytes) -> float | None:
+    """How much of the present file robocopy has copied, in percent, out of its output so far; None before it said anything."""
+    found = _PERCENT.findall(output[-400:])
+    return min(float(found[-1]), 100.0) if found else None
+
+
+# -- list ----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a destination holds for one host, by (VM folder, copy folder).
+
+    ``stored`` has the texts of manifests and the sizes of files; ``pruning`` the manifests of copies whose deletion was begun.
+    """
+
+    stored: Stored
+    pruning: Mapping[tuple[str, str], str]
+    folders: tuple[tuple[str, str], ...]
+
+    @property
+    def incomplete(self) -> tuple[tuple[str, str], ...]:
+        """Folders without a manifest: copies that were interrupted, or nothing of ours."""
+        return tuple(key for key in self.folders if key not in self.stored.manifests and key not in self.pruning)
+
+
+def list_job(destination: str, base: str) -> Job:
+    """Read every manifest below ``base``, the host's folder in ``destination``, and list its files and folders."""
+    findstr = _SYSTEM32 + 'findstr.exe /S /N "^" '
+    return Job((Stage((
+        Step("reach", 'dir /B /AD "%AGH_DESTINATION%"', None, 'exist "%AGH_DESTINATION%\\"'),
+        Step("manifests", f'{findstr}"%AGH_BASE%\\{MANIFEST}"', (0, 1), keep=True),
+        Step("files", 'for /R "%AGH_BASE%" %I in (*) do @echo [%~zI]%I', None, keep=True),
+        Step("pruning", f'{findstr}"%AGH_BASE%\\{PRUNING}"', (0, 1), keep=True),
+        Step("folders", 'dir /B /S /AD "%AGH_BASE%"', (0, 1), keep=True),
+    )),), {"DESTINATION": destination, "BASE": base})
+
+
+def listing(result: JobResult, outputs: Mapping[str, bytes], base: str, destination: str) -> Listing:
+    """What :func:`list_job` found. Raises HypervError ``destination_unreachable``, never an empty list for a share that did not answer."""
+    if not result.good("reach"):
+        raise HypervError(f"The destination {destination} is not there, or the account may not read it.",
+                          error_code="destination_unreachable",
+                          hint="For run_as: system the share and its folder must admit the host's computer account, DOMAIN\\HOST$.")
+    if result.failed:
+        raise HypervError(f"The copies in {base} could not be listed.", error_code="destination_unreadable")
+    stored = copies_from_output(outputs.get("manifests", b"") + b"\r\n" + outputs.get("files", b""), base)
+    begun = outputs.get("pruning", b"").replace(f"\\{PRUNING}:".encode("ascii"), f"\\{MANIFEST}:".encode("ascii"))
+    pruning = {key: text for key, text in copies_from_output(begun, base).manifests.items() if key not in stored.manifests}
+    return Listing(stored, pruning, tuple(_folders(outputs.get("folders", b""), base)))
+
+
+def _folders(output: bytes, base: str) -> Iterator[tuple[str, str]]:
+    """The folders two levels below ``base``. ``base`` may be printed in another code page: only the depth counts."""
+    depth = base.count("\\") + 2
+    for line in output.decode("utf-8", "replace").splitlines():
+        parts = line.split("\\")
+        if len(parts) == depth + 1:
+            yield parts[-2], parts[-1]
+
+
+# -- write a manifest ----------------------------------------------------------------------------------------------------
+
+
+def manifest_job(folder: str, manifest: bytes) -> Job:
+    """Put a manifest into a copy's folder, compared byte by byte before it gets its name: it is written last, and whole or not at all."""
+    source, target = f'"%AGH_JOB%\\{MANIFEST}"', f'"%AGH_FOLDER%\\{MANIFEST}'
+    return Job((Stage((
+        Step("put", f'copy /Y /B {source} {target}.tmp"'),
+        Step("same", f'{_SYSTEM32}fc.exe /B {source} {target}.tmp"'),
+        Step("name", f'ren {target}.tmp" {MANIFEST}', None, f'exist {target}"'),
+        Step("sure", f'{_SYSTEM32}fc.exe /B {source} {target}"'),
+    )),), {"FOLDER": folder}, {MANIFEST: manifest})
+
+
+def expect_manifest(result: JobResult, folder: str) -> None:
+    """Raise HypervError ``manifest_not_written`` unless :func:`manifest_job` went well to its end."""
+    if not result.good("sure"):
+        raise HypervError(f"The manifest in {folder} could not be written.", error_code="manifest_not_written",
+                          hint="The copy does not count without it. Is the destination full, or was the folder removed?")
+
+
+# -- prune ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Doomed:
+    """A copy to be deleted: its folder, and the files that its own manifest lists, as safe relative names."""
+
+    folder: str
+    files: tuple[str, ...]
+
+    @property
+    def subfolders(self) -> tuple[str, ...]:
+        """The folders that the files are in, the deepest first."""
+        found: set[str] = set()
+        for name in self.files:
+            above = ntpath.dirname(name)
+            while above:
+                found.add(above)
+                above = ntpath.dirname(above)
+        return tuple(sorted(found, key=lambda path: (-path.count("\\"), path)))
+
+
+def prune_job(copies: Sequence[Doomed]) -> Job:
+    """Delete copies, each on its own: its manifest gets the name PRUNING, then its listed files go, its empty folders, and PRUNING.
+
+    A copy whose folder is a link, or holds one, is left alone. Foreign files in it stay, and with them the folder.
+    """
+    values: dict[str, str] = {}
+    stages = []
+    for number, doomed in enumerate(copies):
+        folder = f"P{number}"
+        values |= {folder: doomed.folder, f"{folder}V": ntpath.dirname(doomed.folder)}
+        files = {f"{folder}F{index}": name for index, name in enumerate(doomed.files)}
+        below = {f"{folder}D{index}": name for index, name in enumerate(doomed.subfolders)}
+        values |= files | below
+        stages.append(Stage(tuple(_prune_steps(number, folder, files, below)), essential=False))
+    return Job(tuple(stages), values)
+
+
+def _prune_steps(number: int, folder: str, files: Mapping[str, str], below: Mapping[str, str]) -> Iterator[Step]:
+    base, step = f"%AGH_{folder}%", f"p{number}"
+    old, new = f'"{base}\\{MANIFEST}"', f'"{base}\\{PRUNING}"'
+    yield Step(f"{step}_above", f'dir /B /AL "%AGH_{folder}V%*"', _NO_LINK)
+    yield Step(f"{step}_itself", f'dir /B /AL "{base}*"', _NO_LINK)
+    yield Step(f"{step}_inside", f'dir /B /S /AL "{base}"', _NO_LINK)
+    yield Step(f"{step}_mark", f"if exist {old} ren {old} {PRUNING}", None, f"not exist {old}")
+    for index, name in enumerate(files):
+        path = f'"{base}\\%AGH_{name}%'
+        yield Step(f"{step}_file{index}", f'if not exist {path}\\" del /F /Q {path}"', None, f'not exist {path}"')
+    for index, name in enumerate(below):
+        path = f'"{base}\\%AGH_{name}%'
+        yield Step(f"{step}_folder{index}", f'if exist {path}\\" rmdir {path}"', None, f'not exist {path}\\"')
+    yield Step(f"{step}_end", f'(if exist {new} del /F /Q {new}) & rmdir "{base}"', None, f'not exist "{base}\\"')
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What became of one copy: gone, or why not.
+
+    ``link``: nothing was touched. ``locked``: a file, or the manifest, could not be removed. ``foreign_files``: all of ours is gone,
+    something else is in the folder. ``not_reached``: the job ended before.
+    """
+
+    folder: str
+    gone: bool
+    reason: str | None = None
+
+
+def pruned(copies: Sequence[Doomed], result: JobResult) -> tuple[Pruned, ...]:
+    """What :func:`prune_job` came to, in its order."""
+    return tuple(_pruned(doomed.folder, f"p{number}", result) for number, doomed in enumerate(copies))
+
+
+def _pruned(folder: str, step: str, result: JobResult) -> Pruned:
+    if result.good(f"{step}_end"):
+        return Pruned(folder, True)
+    failed = next((name for name in result.failed if name.startswith(f"{step}_")), None)
+    if failed is None:
+        return Pruned(folder, False, "not_reached")
+    if failed in (f"{step}_above", f"{step}_itself", f"{step}_inside"):
+        return Pruned(folder, False, "link")
+    foreign = failed == f"{step}_end" or failed.startswith(f"{step}_folder")
+    return Pruned(folder, False, "foreign_files" if foreign else "locked")
