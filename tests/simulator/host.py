@@ -18,6 +18,7 @@ from simulator.hyperv.cluster import Cluster
 from simulator.hyperv.ids import V2
 from simulator.hyperv.registration import register as register_hyperv
 from simulator.hyperv.role import HyperV
+from simulator.hyperv.writer import HyperVWriter
 from simulator.net.contract import ListenerSettings, TlsFiles
 from simulator.net.server import WinrmListener
 from simulator.soap.counters import Counters
@@ -35,6 +36,7 @@ from simulator.windows.shadows import ShadowService
 from simulator.windows.smb import SmbLogon
 from simulator.windows.spec import VolumeSpec
 from simulator.windows.volumes import Backing
+from simulator.windows.vss import VssService
 
 CHANGES_KEPT = 1000
 
@@ -89,6 +91,10 @@ class SimHost:
         self.services: dict[str, Service] = {}
         """By name in lower case."""
         self.hyperv = HyperV(self, spec.hyperv, surroundings.cluster_of(spec))
+        self.vss = VssService(self.shadows)
+        self.writer = HyperVWriter(self.hyperv, self.vss, self.guests)
+        self.vss.writers.append(self.writer)
+        self.processes.vss = self.vss
         self.service = WsmanService(self, self.processes)
 
     @classmethod
@@ -141,6 +147,7 @@ class SimHost:
         self.processes.restart_host()
         self.shadows.restart_host()
         self.hyperv.restart_vmms()
+        self.writer.restart()
 
     def restart_winrm(self) -> None:
         """The WinRM service restarts: shells end with all that runs in them, enumerations are forgotten; tasks go on."""
@@ -149,6 +156,7 @@ class SimHost:
     def _vmms_changed(self, state: str) -> None:
         if state == "Stopped":
             self.hyperv.restart_vmms()
+            self.writer.restart()
 
     def start_guest(self, name: str, writes_per_second: float) -> Guest:
         """Let the guest of the only machine of that name write, by the host's clock, until :meth:`close`."""

@@ -16,7 +16,8 @@ from simulator.windows.errors import Win32Error
 from simulator.windows.files import FileSystem
 from simulator.windows.identity import Token
 from simulator.windows.programs.base import Context, HostFacts, Memory, NeedInput, NotSimulated, Nowhere, Pipe, Speeds, Steps
-from simulator.windows.programs.table import PROGRAMS
+from simulator.windows.programs.table import programs_of
+from simulator.windows.vss import VssService
 
 TERMINATED = 1
 CONTROL_C = -1073741510
@@ -112,6 +113,7 @@ class ProcessHost:
         self.started = clock.now()
         self.booted = self.started - timedelta(seconds=facts.boot_seconds)
         self.unseen: Callable[[NotSimulated], None] | None = None
+        self.vss: VssService | None = None
         self._next_pid = 3000
 
     def start(self, caller: Caller, command_line: str, environment: Mapping[str, str], directory: str | None, *, job: str | None,
@@ -169,7 +171,7 @@ class ProcessHost:
         token = identity.token_for(caller, self.facts.name, self.facts.domain)
         variables = self.environment(token, environment)
         return Context(self.facts, self.files, self.clock, token, variables, self._directory(directory, variables, token), codepage,
-                       Pipe(), Memory(), Memory(), self.speeds, PROGRAMS)
+                       Pipe(), Memory(), Memory(), self.speeds, programs_of(self.facts), self.vss)
 
     def _launch(self, context: Context, image: str, line: str, steps: Steps, job: str | None,
                 on_exit: Callable[[SimProcess], None] | None = None) -> SimProcess:

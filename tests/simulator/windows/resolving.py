@@ -17,8 +17,8 @@ from simulator.windows.paths import WindowsPath
 from simulator.windows.spec import ShareSpec, VolumeSpec
 from simulator.windows.volumes import Backing, Key, Link, Node, Volume, key_of
 
-PROGRAM_FILES = ("certutil.exe", "chcp.com", "cmd.exe", "fc.exe", "findstr.exe", "fsutil.exe", "icacls.exe", "more.com",
-                 "robocopy.exe", "where.exe", "whoami.exe")
+PROGRAM_FILES = ("certutil.exe", "chcp.com", "cmd.exe", "diskshadow.exe", "fc.exe", "findstr.exe", "fsutil.exe", "icacls.exe", "more.com",
+                 "robocopy.exe", "vssadmin.exe", "where.exe", "whoami.exe")
 _LINK_LIMIT = 31
 
 
@@ -96,6 +96,8 @@ class Resolver:
         self.volumes: list[Volume] = []
         self.shares: dict[str, ShareSpec] = {}
         self.shadow_volumes: dict[int, Volume] = {}
+        self.exposed: dict[str, Volume] = {}
+        """Shadow copies that are shown as drives, by letter (``X:``)."""
         self.before_use: list[Callable[[Volume], None]] = []
         """Called with a volume (not a shadow copy) before something on it is looked at: content may be made late."""
         self.gatekeeper: Gatekeeper | None = None
@@ -243,7 +245,7 @@ class Resolver:
             volume = next((v for v in self.volumes if v.guid == path.root), None)
             missing = errors.FILE_NOT_FOUND
         else:
-            volume = next((v for v in self.volumes if v.spec.letter == path.root), None)
+            volume = next((v for v in self.volumes if v.spec.letter == path.root), None) or self.exposed.get(path.root)
             missing = errors.PATH_NOT_FOUND
         if volume is None:
             raise Win32Error(missing, path.text())

@@ -6,16 +6,18 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from simulator.clock import SimClock
-from simulator.windows import storage
+from simulator.windows import errors, storage
+from simulator.windows.errors import Win32Error
 from simulator.windows.files import FileSystem
 from simulator.windows.paths import SHADOW_DEVICE
-from simulator.windows.volumes import Volume
+from simulator.windows.volumes import Link, Volume
 
 SYSTEM_PROVIDER = "{b5946137-7b9f-4925-af80-51abd60b20d5}"
 CSV_PROVIDER = "{400a2ff4-5eb1-44b0-8a05-1fcac0bcf9ff}"
@@ -49,6 +51,10 @@ class ShadowSettings:
     max_per_volume: int = 512
     minimum_area: int = 320 * 1024**2
     default_share_of_volume: float = 0.1
+    expose_volatile: bool = False
+    """Whether diskshadow exposes copies that are not persistent. Microsoft's page says no, operations 5.9 lists both contexts."""
+    exec_failure_ends: bool = True
+    """Whether diskshadow ends when the script of ``exec`` fails: one version of its page says so (operations 5.9 calls it unknown)."""
     provider: str = SYSTEM_PROVIDER
     """A hardware provider's id here stands for a host whose storage product takes over."""
 
@@ -67,6 +73,8 @@ class ShadowCopy:
     provider: str
     persistent: bool
     foreign: bool = False
+    exposed: str | None = None
+    """The drive (``X:``) or folder where it is exposed."""
     locked: bool = False
     """Something has a file of it open: it cannot be deleted now."""
 
@@ -135,11 +143,8 @@ class ShadowService:
         code = self._refusal(volume, attributes)
         if code != OK:
             return code, None
-        self._creating = True
-        try:
+        with self.creating():
             self.clock.advance(self.settings.creation_seconds)
-        finally:
-            self._creating = False
         copy = self._take(volume, attributes, self._provider(volume), foreign=False)
         self.note_change(f"create shadow copy {copy.shadow_id} of {volume.mount_path}")
         if not copy.persistent:  # its requester is this call, and it dies with the requester
@@ -156,10 +161,21 @@ class ShadowService:
         volume = self.files.volume_of(text)
         return (OK, volume) if volume else (VOLUME_NOT_FOUND, None)
 
+    @contextmanager
+    def creating(self) -> Iterator[None]:
+        """A creation is under way."""
+        self._creating = True
+        try:
+            yield
+        finally:
+            self._creating = False
+
     def _refusal(self, volume: Volume, attributes: int) -> int:
         answer = self.answers.pop(0) if self.answers else None
-        if answer is not None:
-            return answer
+        return self.refusal_of(volume, attributes) if answer is None else answer
+
+    def refusal_of(self, volume: Volume, attributes: int) -> int:
+        """Why no copy of a volume can be made now, as a return value of Create; 0 when one can."""
         if not self.supports(volume):
             return VOLUME_NOT_SUPPORTED
         if self.busy:
@@ -207,15 +223,21 @@ class ShadowService:
             raise ValueError(f"no volume at {mount_path}")
         return self._take(volume, CONTEXTS[context], provider, foreign=True, shadow_id=shadow_id)
 
-    def _take(self, volume: Volume, attributes: int, provider: str, *, foreign: bool, shadow_id: str | None = None) -> ShadowCopy:
+    def take_set(self, volumes: Sequence[Volume], attributes: int) -> list[ShadowCopy]:
+        """Copies of several volumes at this very instant, as one set."""
+        set_id = "{" + str(uuid.uuid4()).upper() + "}"
+        return [self._take(volume, attributes, self._provider(volume), foreign=False, set_id=set_id) for volume in volumes]
+
+    def _take(self, volume: Volume, attributes: int, provider: str, *, foreign: bool, shadow_id: str | None = None,
+              set_id: str | None = None) -> ShadowCopy:
         self.measure()
         number, self._next_number = self._next_number, self._next_number + 1
         backing = volume.backing.freeze(self.root / f"shadow{number}")
         frozen = Volume(volume.spec, volume.guid, backing, shadow_number=number)
         self.files.shadow_volumes[number] = frozen
         identity = shadow_id or "{" + str(uuid.uuid4()).upper() + "}"
-        copy = ShadowCopy(identity, "{" + str(uuid.uuid4()).upper() + "}", number, volume, frozen, self.clock.now(), attributes, provider,
-                          bool(attributes & PERSISTENT), foreign)
+        copy = ShadowCopy(identity, set_id or "{" + str(uuid.uuid4()).upper() + "}", number, volume, frozen, self.clock.now(), attributes,
+                          provider, bool(attributes & PERSISTENT), foreign)
         self.copies.append(copy)
         for listener in self.on_taken:
             listener(copy)
@@ -237,6 +259,7 @@ class ShadowService:
 
     def remove(self, copy: ShadowCopy) -> None:
         """The copy is gone, with its device and its data."""
+        self.unexpose(copy)
         self.copies.remove(copy)
         del self.files.shadow_volumes[copy.number]
         storage.remove_tree(copy.frozen.root)
@@ -247,6 +270,36 @@ class ShadowService:
         for copy in [copy for copy in self.copies if not copy.persistent]:
             self.remove(copy)
         self._busy_until = None
+
+    # -- exposing ------------------------------------------------------------------------------------------------
+
+    def expose(self, copy: ShadowCopy, target: str) -> None:
+        """Show a copy as a drive (``X:``) or in an empty folder. Win32Error 183 (taken), 3, 145, 267."""
+        letter = target.rstrip("\\").upper()
+        if len(letter) == 2 and letter[1] == ":":
+            if letter in self.files.exposed or any(volume.spec.letter == letter for volume in self.files.volumes):
+                raise Win32Error(errors.ALREADY_EXISTS, target)
+            self.files.exposed[letter] = copy.frozen
+            copy.exposed = letter
+            return
+        place = self.files.resolve(target, follow_last=False)
+        if not place.exists:
+            raise Win32Error(errors.PATH_NOT_FOUND, target)
+        if not place.is_directory or place.link is not None:
+            raise Win32Error(errors.NOT_A_DIRECTORY, target)
+        if any(place.real.iterdir()):
+            raise Win32Error(errors.DIR_NOT_EMPTY, target)
+        place.volume.backing.node(place.parts).link = Link("mount", copy.device_object + "\\")
+        copy.exposed = place.path.text()
+
+    def unexpose(self, copy: ShadowCopy) -> None:
+        """The drive or mount point is gone; the folder stays."""
+        if copy.exposed is None:
+            return
+        if self.files.exposed.pop(copy.exposed, None) is None and self.files.exists(copy.exposed, follow_last=False):
+            place = self.files.resolve(copy.exposed, follow_last=False)
+            place.volume.backing.node(place.parts).link = None
+        copy.exposed = None
 
     # -- storage areas -----------------------------------------------------------------------------------------
 
@@ -263,6 +316,7 @@ class ShadowService:
 
     def _drop_oldest(self, area: ShadowArea) -> None:
         oldest = self.of(area.volume)[0]
+        self.unexpose(oldest)
         self.copies.remove(oldest)
         del self.files.shadow_volumes[oldest.number]
         storage.remove_tree(oldest.frozen.root)

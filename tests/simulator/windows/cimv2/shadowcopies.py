@@ -62,8 +62,8 @@ class ShadowCopies:
             "Win32_ShadowCopy", ID=copy.shadow_id, SetID=copy.set_id, DeviceObject=copy.device_object, VolumeName=copy.volume.device_id,
             InstallDate=copy.created.astimezone(zone), State=shadows.STATE_CREATED, Count=1, ProviderID=copy.provider.upper(),
             OriginatingMachine=self.facts.fqdn, ServiceMachine=self.facts.fqdn, Differential=not hardware, Plex=hardware,
-            HardwareAssisted=hardware, Imported=False, Transportable=False, NotSurfaced=False, ExposedLocally=False, ExposedRemotely=False,
-            **_flags(copy.attributes))
+            HardwareAssisted=hardware, Imported=False, Transportable=False, NotSurfaced=False,
+            ExposedLocally=copy.exposed is not None, ExposedRemotely=False, ExposedName=copy.exposed, **_flags(copy.attributes))
 
     def _create(self, call: Invocation) -> MethodOutcome:
         if not (call.caller.is_administrator or call.caller.scheme == "system"):

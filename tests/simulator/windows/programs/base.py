@@ -8,13 +8,16 @@ import fnmatch
 import re
 from collections.abc import Callable, Generator, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from simulator.clock import SimClock
 from simulator.windows import errors, locales, paths
 from simulator.windows.errors import Win32Error
 from simulator.windows.files import FileSystem, Location
 from simulator.windows.identity import Token
+
+if TYPE_CHECKING:
+    from simulator.windows.vss import VssService
 
 
 class NeedInput:
@@ -113,6 +116,8 @@ class HostFacts:
     memory_bytes: int = 64 * 1024**3
     cluster: bool = False
     domain_controller: bool = False
+    client_edition: bool = False
+    """Windows for clients, where diskshadow does not exist (operations 5.9)."""
 
     @property
     def fqdn(self) -> str:
@@ -145,6 +150,8 @@ class Context:
     stderr: Sink
     speeds: Speeds = field(default_factory=Speeds)
     programs: Mapping[str, Program] = field(default_factory=dict)
+    vss: VssService | None = None
+    """For the programs that make shadow copies with writers."""
 
     @property
     def encoding(self) -> str:

@@ -6,10 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from simulator.windows.programs import certutil, chcp, cmd, fc, findstr, fsutil, icacls, more, robocopy, where, whoami
-from simulator.windows.programs.base import Program
+from simulator.windows.programs import certutil, chcp, cmd, diskshadow, fc, findstr, fsutil, icacls, more, robocopy, vssadmin, where, whoami
+from simulator.windows.programs.base import HostFacts, Program
 
 PROGRAMS: Mapping[str, Program] = {
-    "certutil": certutil.run, "chcp": chcp.run, "cmd": cmd.run, "fc": fc.run, "findstr": findstr.run, "fsutil": fsutil.run,
-    "icacls": icacls.run, "more": more.run, "robocopy": robocopy.run, "where": where.run, "whoami": whoami.run,
+    "certutil": certutil.run, "chcp": chcp.run, "cmd": cmd.run, "diskshadow": diskshadow.run, "fc": fc.run, "findstr": findstr.run,
+    "fsutil": fsutil.run, "icacls": icacls.run, "more": more.run, "robocopy": robocopy.run, "vssadmin": vssadmin.run, "where": where.run,
+    "whoami": whoami.run,
 }
+
+
+def programs_of(facts: HostFacts) -> Mapping[str, Program]:
+    """The programs that a host has: diskshadow belongs to Server editions (operations 5.9)."""
+    return {name: program for name, program in PROGRAMS.items() if name != "diskshadow"} if facts.client_edition else PROGRAMS
