@@ -41,6 +41,7 @@ options:
   max_age:
     description:
       - A verified copy younger than this counts as present, and nothing is done. For example V(90m), V(20h) or V(7d).
+      - Only a copy whose files are all there, with the sizes that its manifest says.
       - The age is that of the data, by the clock of the host.
       - Without it, and without O(run_id), each run makes a new copy.
     type: str
@@ -49,6 +50,30 @@ options:
       - Name of this run, of letters, digits and hyphens. A copy of the same run counts as present, so that a retry does nothing twice.
       - It is made up when it is not given.
     type: str
+  keep:
+    description:
+      - Which copies of a virtual machine stay. Without it, all do.
+      - Each rule looks at all verified copies of the virtual machine below O(destination) by itself, and keeps the newest copy of
+        each of the last so many periods that hold one. A copy that any rule keeps stays.
+      - The others are removed after the virtual machine was copied, or when its copy was present already. Nothing is removed when
+        its copy failed, and one verified copy is always kept.
+      - Only copies with a readable manifest of this module and with all their files count. Incomplete copies, and what is not ours, are
+        neither counted nor removed.
+      - The manifest is renamed first. A removal that was interrupted is ended by the next run with O(keep).
+      - A folder that holds other files stays, with these files, and a warning tells.
+    type: dict
+    suboptions:
+      last: {description: The newest so many copies., type: int}
+      hourly: {description: The newest copy of each of so many hours., type: int}
+      daily: {description: The newest copy of each of so many days., type: int}
+      weekly: {description: The newest copy of each of so many ISO weeks., type: int}
+      monthly: {description: The newest copy of each of so many months., type: int}
+      yearly: {description: The newest copy of each of so many years., type: int}
+  timezone:
+    description:
+      - The IANA name of the time zone whose hours, days and so on O(keep) means, such as V(Europe/Berlin).
+    type: str
+    default: UTC
   consistency:
     description:
       - The consistency that the copy must have. V(application) cannot be reached by this method.
@@ -104,6 +129,14 @@ EXAMPLES = r"""
     names: [sql01, web02]
     destination: E:\Backup
     max_age: 20h
+
+- name: Copy all, and keep a copy of each of seven days and four weeks
+  agentless.hyperv.hyperv_vss_copy:
+    names: [all]
+    destination: E:\Backup
+    max_age: 20h
+    keep: {daily: 7, weekly: 4}
+    timezone: Europe/Berlin
 """
 
 RETURN = r"""
@@ -180,6 +213,17 @@ leftovers:
     id: {description: What it is., type: str, returned: always}
     location: {description: Where it is., type: str, returned: always}
     remove_with: {description: The command that removes it., type: str, returned: always}
+pruned:
+  description: The older copies that were removed, or that would be in check mode, the oldest first.
+  returned: with O(keep), and O(name) or O(vm_id)
+  type: list
+  elements: dict
+  contains: &pruned
+    folder: {description: Full path of the copy., type: str, returned: always}
+    taken: {description: The instant of its data., type: str, returned: always}
+    run_id: {description: The run that made it., type: str, returned: always}
+    size: {description: Bytes of its files., type: int, returned: always}
+    folder_removed: {description: V(false) when the folder stays because it holds something else., type: bool, returned: always}
 results:
   description: What became of each virtual machine.
   returned: with O(names)
@@ -191,7 +235,7 @@ results:
       type: dict
       returned: always
       contains: *vm
-    changed: {description: Whether a copy was made., type: bool, returned: always}
+    changed: {description: Whether a copy was made or an older one removed., type: bool, returned: always}
     failed: {description: Whether it failed., type: bool, returned: always}
     error_code: {description: Stable code of the failure., type: str, returned: on failure}
     msg: {description: What failed., type: str, returned: on failure}
@@ -217,6 +261,12 @@ results:
       elements: dict
       returned: always
       contains: *leftover
+    pruned:
+      description: The older copies that were removed.
+      type: list
+      elements: dict
+      returned: with O(keep)
+      contains: *pruned
 """
 
 from typing import Any
@@ -232,6 +282,10 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "destination": {"type": "str", "required": True},
     "max_age": {"type": "str"},
     "run_id": {"type": "str"},
+    "keep": {"type": "dict", "options": {
+        "last": {"type": "int"}, "hourly": {"type": "int"}, "daily": {"type": "int"}, "weekly": {"type": "int"}, "monthly": {"type": "int"},
+        "yearly": {"type": "int"}}},
+    "timezone": {"type": "str", "default": "UTC"},
     "consistency": {"type": "str", "choices": ["application", "crash", "image"], "default": "crash"},
     "consistency_fallback": {"type": "str", "choices": ["fail", "crash", "image"], "default": "fail"},
     "timeout": {"type": "int", "default": 14400},

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import ntpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, timedelta, tzinfo
+from typing import Any
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
@@ -19,7 +20,9 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.invent
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import consistency, naming
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.consistency import Verdict, reaches
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.freshness import FoundCopy, present_copy
-from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import Manifest, ManifestError, parse
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import FILE_NAME, Manifest, ManifestError, parse
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.retention import Keep, RetentionError, parse_keep, zone
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.files import PRUNING, Stored
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.programs import check_value
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.shadow_copies import ShadowCopy, Storage
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import StateFolder
@@ -52,6 +55,13 @@ class Request:
     max_age: timedelta | None
     consistency: str
     fallback: str | None
+    keep: Keep = field(default_factory=Keep)
+    timezone: tzinfo = UTC
+
+    @property
+    def reads_copies(self) -> bool:
+        """True when copies that are there already can matter."""
+        return self.max_age is not None or self.own_run_id or not self.keep.empty
 
     @property
     def lowest(self) -> str:
@@ -137,15 +147,22 @@ def host_folder(facts: HostFacts, destination: str) -> str:
     return f"{destination}\\{naming.safe_component(facts.system.name)}"
 
 
-def check_request(params: Mapping[str, object], destination: str, run_id: str, max_age: timedelta | None) -> Request:
-    """The task's wishes as a request. Raises HypervError for a run_id that cannot be part of a folder's name."""
+def check_request(params: Mapping[str, Any], destination: str, run_id: str, max_age: timedelta | None) -> Request:
+    """The task's wishes as a request.
+
+    Raises HypervError ``invalid_run_id`` for one that cannot be part of a folder's name, ``invalid_keep``.
+    """
     given = params.get("run_id")
     if given and not naming.is_run_id(str(given)):
         raise HypervError(f"run_id {str(given)!r} is not usable in a folder's name.", error_code="invalid_run_id",
                           hint="Use letters, digits and hyphens, at most 40.")
     fallback = str(params["consistency_fallback"])
+    try:
+        keep, timezone = parse_keep(params["keep"] or {}), zone(params["timezone"])
+    except RetentionError as error:
+        raise HypervError(f"Retention: {error}.", error_code="invalid_keep") from error
     return Request(destination, str(given) if given else run_id, bool(given), max_age, str(params["consistency"]),
-                   None if fallback == "fail" else fallback)
+                   None if fallback == "fail" else fallback, keep, timezone)
 
 
 def check_destination(facts: HostFacts, text: str) -> tuple[str, Volume]:
@@ -165,11 +182,23 @@ def check_destination(facts: HostFacts, text: str) -> tuple[str, Volume]:
     raise HypervError(f"The destination {text!r} cannot be used: {problem}.", error_code="invalid_destination")
 
 
-def found_copies(texts: Mapping[tuple[str, str], str], base: str) -> tuple[tuple[FoundCopy, ...], tuple[str, ...]]:
-    """The copies that manifests describe, and the folders whose manifest is damaged or forged.
+@dataclass(frozen=True)
+class Found:
+    """What a destination holds: copies that manifests describe, those whose removal was begun, and folders whose manifest is damaged."""
 
-    A manifest counts only in the folder that its VM and run would have been given.
-    """
+    copies: tuple[FoundCopy, ...] = ()
+    begun: tuple[FoundCopy, ...] = ()
+    damaged: tuple[str, ...] = ()
+
+
+def found_copies(stored: Stored, base: str) -> Found:
+    """The copies below a host's folder. A manifest counts only in the folder that its VM, time and run would have been given."""
+    copies, damaged = _valid(stored.manifests, stored, base)
+    begun, _unusable = _valid({key: text for key, text in stored.pruning.items() if key not in stored.manifests}, stored, base)
+    return Found(copies, begun, damaged)
+
+
+def _valid(texts: Mapping[tuple[str, str], str], stored: Stored, base: str) -> tuple[tuple[FoundCopy, ...], tuple[str, ...]]:
     copies, damaged = [], []
     for (vm_folder, folder), text in texts.items():
         path = f"{base}\\{vm_folder}\\{folder}"
@@ -178,11 +207,19 @@ def found_copies(texts: Mapping[tuple[str, str], str], base: str) -> tuple[tuple
         except ManifestError:
             damaged.append(path)
             continue
-        if vm_folder[-8:].upper() != manifest.vm_id[:8] or not folder.endswith(f"_{manifest.run_id}"):
+        if vm_folder[-8:].upper() != manifest.vm_id[:8] or folder != naming.copy_folder(manifest.taken, manifest.run_id):
             damaged.append(path)
             continue
-        copies.append(FoundCopy(path, manifest))
+        copies.append(_compared(path, manifest, stored.files.get((vm_folder, folder), {})))
     return tuple(copies), tuple(sorted(damaged))
+
+
+def _compared(path: str, manifest: Manifest, files: Mapping[str, int]) -> FoundCopy:
+    """A copy with what its folder really holds."""
+    sizes = {name.lower(): size for name, size in files.items()}
+    ours = {file.path.lower() for file in manifest.files} | {FILE_NAME, PRUNING}
+    return FoundCopy(path, manifest, tuple(file.path for file in manifest.files if sizes.get(file.path.lower()) != file.size),
+                     tuple(sorted(name for name in files if name.lower() not in ours)))
 
 
 def present_of(facts: HostFacts, machine: Machine, request: Request, copies: Sequence[FoundCopy]) -> FoundCopy | None:

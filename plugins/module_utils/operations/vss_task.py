@@ -15,11 +15,12 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.errors import Hyp
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import machines
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import Call, Plan, Step
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations import inventory, selection, vss_copy, vss_plan
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import inventory, selection, vss_copy, vss_plan, vss_prune
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.inventory import HostFacts
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_copy import error_entry, vm_label
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_plan import (
     CopyPlan,
+    Found,
     Job,
     Present,
     Refused,
@@ -27,6 +28,8 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_pl
     consistency_result,
     manifest_result,
 )
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_prune import Pruning
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection import naming
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.freshness import FoundCopy, parse_age
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import files, shadow_copies, state
 
@@ -43,6 +46,7 @@ class Prepared:
     request: Request
     plan: CopyPlan
     single: bool
+    found: Found
 
 
 def run(call: Call) -> dict[str, Any]:
@@ -53,13 +57,31 @@ def run(call: Call) -> dict[str, Any]:
     def apply(writer: CimWriter) -> dict[str, Any]:
         tools = vss_copy.Tools(writer, call.clock, Deadline(call.clock, call.params["timeout"]), call.progress,
                                float(call.params["vss_wait"]), folder)
-        outcomes = vss_copy.execute(prepared.plan, prepared.facts, prepared.request, tools)
-        return _result([vss_copy.outcome_entry(outcome, prepared.request) for outcome in outcomes], prepared)
+        plan, request = prepared.plan, prepared.request
+        outcomes = vss_copy.execute(plan, prepared.facts, request, tools) if plan.jobs else []
+        done = []
+        for outcome in outcomes:
+            entry, machine = vss_copy.outcome_entry(outcome, request), outcome.job.machine
+            if outcome.error is None and outcome.manifest is not None and outcome.folder is not None:
+                pruning = _pruning(prepared, machine, FoundCopy(outcome.folder, outcome.manifest))
+                vss_prune.prune(pruning, entry, tools, call.warn)
+            done.append(entry)
+        present = [_present(item, request) for item in plan.present]
+        for item, entry in zip(plan.present, present, strict=True):
+            vss_prune.prune(_pruning(prepared, item.machine, item.copy), entry, tools, call.warn)
+        return _result([*done, *present], prepared)
 
     result = call.conclude(_plan(prepared), apply)
     if prepared.single and result.get("failed") and "msg" not in result:
         result["msg"] = "The virtual machine was not copied."
     return result
+
+
+def _pruning(prepared: Prepared, machine: Machine, current: FoundCopy) -> Pruning:
+    """What goes beside the copy that this run made or found."""
+    system = prepared.facts.system
+    return vss_prune.decide(prepared.found, machine, current, prepared.request, host=system.name,
+                            now=max(system.local_time, current.manifest.completed))
 
 
 def prepare(call: Call) -> Prepared:
@@ -75,15 +97,18 @@ def prepare(call: Call) -> Prepared:
     request = vss_plan.check_request(params, destination, secrets.token_hex(6), max_age)
     single = bool(params["name"] or params["vm_id"])
     chosen, refused = _choose(facts, params, single)
-    copies = _existing(call, facts, request)
-    due = [machine.vm_id for machine in chosen if vss_plan.present_of(facts, machine, request, copies) is None]
+    found = _existing(call, facts, request)
+    due = [machine.vm_id for machine in chosen if vss_plan.present_of(facts, machine, request, found.copies) is None]
     if due:
         facts = inventory.read_chains(call.reader, inventory.read_more(call.reader, facts, _BEFORE_COPYING), due)
         selection.warn_about_cluster(call, facts)
     folder = state.state_folder(facts.system.system_drive)
-    plan = vss_plan.make_plan(facts, chosen, refused, request, target, copies, folder)
+    plan = vss_plan.make_plan(facts, chosen, refused, request, target, found.copies, folder)
     _warn_about_volumes(call.reader, call, plan)
-    return Prepared(facts, request, plan, single)
+    prepared = Prepared(facts, request, plan, single, found)
+    for pruning in _prunings(prepared):
+        vss_prune.warn_about_others(pruning, call.warn)
+    return prepared
 
 
 def _choose(facts: HostFacts, params: Any, single: bool) -> tuple[tuple[Machine, ...], tuple[Refused, ...]]:
@@ -106,15 +131,19 @@ def _choose(facts: HostFacts, params: Any, single: bool) -> tuple[tuple[Machine,
     return tuple(chosen.values()), tuple(refused)
 
 
-def _existing(call: Call, facts: HostFacts, request: Request) -> tuple[FoundCopy, ...]:
+def _existing(call: Call, facts: HostFacts, request: Request) -> Found:
     """Copies that are there already; asked for only when they can matter."""
-    if request.max_age is None and not request.own_run_id:
-        return ()
+    if not request.reads_copies:
+        return Found()
     base = vss_plan.host_folder(facts, request.destination)
-    copies, damaged = vss_plan.found_copies(files.read_manifests(call.reader, base), base)
-    for path in damaged:
+    found = vss_plan.found_copies(files.read_copies(call.reader, base), base)
+    for path in found.damaged:
         call.warn(f"The manifest in {path} is damaged or does not belong there; that copy does not count.")
-    return copies
+    for copy in found.copies:
+        if copy.missing:
+            call.warn(f"The copy in {copy.folder} does not count: {copy.missing[0]!r} is missing or has another size than its "
+                      "manifest says.")
+    return found
 
 
 def _warn_about_volumes(reader: CimReader, call: Call, plan: CopyPlan) -> None:
@@ -122,6 +151,14 @@ def _warn_about_volumes(reader: CimReader, call: Call, plan: CopyPlan) -> None:
         return
     for warning in vss_plan.volume_risks(plan.volumes(), shadow_copies.read_storage(reader), shadow_copies.read_shadow_copies(reader)):
         call.warn(warning)
+
+
+def _prunings(prepared: Prepared) -> tuple[Pruning, ...]:
+    """What will go, when every copy of the plan succeeds; in the order of the plan: jobs, then present ones."""
+    system, plan, request = prepared.facts.system, prepared.plan, prepared.request
+    ahead = [vss_prune.decide(prepared.found, job.machine, None, request, host=system.name, now=system.local_time,
+                              new=f"{job.folder}\\{naming.copy_folder(system.local_time, request.run_id)}") for job in plan.jobs]
+    return (*ahead, *(_pruning(prepared, item.machine, item.copy) for item in plan.present))
 
 
 def _plan(prepared: Prepared) -> Plan:
@@ -134,9 +171,20 @@ def _plan(prepared: Prepared) -> Plan:
         steps.extend(Step("copy", job.machine.name, {"vm_id": job.machine.vm_id, "to": job.folder, "files": len(job.files),
                                                      "size": job.size}) for job in jobs)
         steps.append(Step("delete_shadow_copy", volume.root))
-    before = {present.machine.vm_id: present.copy.folder for present in plan.present}
-    after = {**before, **{job.machine.vm_id: f"{job.folder}\\<time>_{request.run_id}" for job in plan.jobs}}
-    return Plan(tuple(steps), {"copies": before}, {"copies": after}, _result([_predicted(job, request) for job in plan.jobs], prepared))
+    prunings = _prunings(prepared)
+    steps.extend(Step("prune", copy.folder, {"vm_id": pruning.machine.vm_id, "size": copy.manifest.size})
+                 for pruning in prunings for copy in pruning.going)
+    before: dict[str, Any] = {"copies": {present.machine.vm_id: present.copy.folder for present in plan.present}}
+    after: dict[str, Any] = {"copies": {**before["copies"], **{
+        job.machine.vm_id: f"{job.folder}\\<time>_{request.run_id}" for job in plan.jobs}}}
+    if not request.keep.empty:
+        diffs = {pruning.machine.vm_id: pruning.diff() for pruning in prunings}
+        before["retention"] = {vm_id: diff["before"] for vm_id, diff in diffs.items()}
+        after["retention"] = {vm_id: diff["after"] for vm_id, diff in diffs.items()}
+    entries = [*(_predicted(job, request) for job in plan.jobs), *(_present(item, request) for item in plan.present)]
+    for pruning, entry in zip(prunings, entries, strict=True):
+        vss_prune.predict(pruning, entry)
+    return Plan(tuple(steps), before, after, _result(entries, prepared))
 
 
 def _predicted(job: Job, request: Request) -> dict[str, Any]:
@@ -161,9 +209,10 @@ def _refused(refused: Refused, request: Request) -> dict[str, Any]:
 
 
 def _result(done: Sequence[dict[str, Any]], prepared: Prepared) -> dict[str, Any]:
-    """The result of all VMs: entries in the order of the plan, or the one entry laid open for ``name`` and ``vm_id``."""
+    """The result of all VMs: entries of what was done and found, then of what was refused; for ``name`` and ``vm_id`` the one
+    entry, laid open."""
     plan, request = prepared.plan, prepared.request
-    entries = [*done, *(_present(item, request) for item in plan.present), *(_refused(item, request) for item in plan.refused)]
+    entries = [*done, *(_refused(item, request) for item in plan.refused)]
     failed = [entry for entry in entries if entry["failed"]]
     result: dict[str, Any] = {"run_id": request.run_id, "changed": any(entry["changed"] for entry in entries)}
     if prepared.single:

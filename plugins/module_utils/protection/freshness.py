@@ -19,10 +19,13 @@ _FUTURE_TOLERANCE = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class FoundCopy:
-    """A copy on the host: its folder, the VM folder it lies in, and its manifest."""
+    """A copy on the host: its folder and its manifest; ``missing``: files of the manifest that are not there with their sizes,
+    ``others``: files there that are not the manifest's."""
 
     folder: str
     manifest: Manifest
+    missing: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 def parse_age(text: str) -> timedelta:
@@ -41,12 +44,13 @@ def present_copy(copies: Iterable[FoundCopy], *, vm_id: str, host: str, now: dat
     """The newest copy of this VM that makes a new one needless; None when there is none.
 
     A copy of the same ``run_id`` counts whatever its age; else one younger than ``max_age``. The age is that of the data (when the
-    shadow copy was made), by the host's clock. A copy that says it is from the future, or that does not reach ``wanted``, never counts.
+    shadow copy was made), by the host's clock. A copy that says it is from the future, that lacks a file, or that does not reach
+    ``wanted``, never counts.
     """
     found = []
     for copy in copies:
         manifest = copy.manifest
-        if manifest.vm_id != vm_id or manifest.host.casefold() != host.casefold():
+        if manifest.vm_id != vm_id or manifest.host.casefold() != host.casefold() or copy.missing:
             continue
         if manifest.taken > now + _FUTURE_TOLERANCE or manifest.completed > now + _FUTURE_TOLERANCE or manifest.completed < manifest.taken:
             continue

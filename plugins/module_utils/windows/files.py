@@ -27,14 +27,22 @@ SHORT = 120.0
 
 _SYSTEM32 = "%SystemRoot%\\System32\\"
 _SIZE = re.compile(rb"\[(\d*)\]")
-_FOUND = re.compile(r"\\(?P<vm>[^\\:]+)\\(?P<folder>[^\\:]+)\\manifest\.json:\d+:(?P<text>.*)\Z")
+_LISTED = re.compile(r"\[(\d*)\](.+)\Z")
+_FOUND = re.compile(r"\\(?P<vm>[^\\:]+)\\(?P<folder>[^\\:]+)\\manifest\.json(?P<pruning>\.pruning)?:\d+:(?P<text>.*)\Z")
 _LONGEST_NAMES = 5000
 
 MAKE_FOLDER = Command('mkdir "%AGH_INTO%"')
 LIST_LINKS = Command('dir /B /AL "%AGH_PATH%"', reads_only=True)
 # rmdir tells a failure only to ||
 REMOVE_LINK = Command('rmdir "%AGH_LINK%" || exit 3')
-FIND_MANIFESTS = Command(_SYSTEM32 + 'findstr.exe /S /N "^" "%AGH_MANIFESTS%"', reads_only=True)
+# the empty line keeps a manifest without a line end and the first file apart
+FIND_COPIES = Command(_SYSTEM32 + 'findstr.exe /S /N "^" "%AGH_BASE%\\manifest.json" "%AGH_BASE%\\manifest.json.pruning"'
+                      ' & echo. & for /R "%AGH_BASE%" %I in (*) do @echo [%~zI]%I', reads_only=True)
+LIST_LINKS_ON_THE_WAY = Command('dir /B /AL "%AGH_DESTINATION%" & dir /B /AL "%AGH_HOST%" & dir /B /S /AL "%AGH_VM%"', reads_only=True)
+MARK_REMOVAL = Command('(if exist "%AGH_FOLDER%\\manifest.json" ren "%AGH_FOLDER%\\manifest.json" "manifest.json.pruning")'
+                       ' & if exist "%AGH_FOLDER%\\manifest.json" exit 3')
+PRUNING = "manifest.json.pruning"
+"""The name of a manifest while its copy is being removed: such a folder is no copy any more, and a later run goes on with it."""
 WRITE_TEXT = Command(_SYSTEM32 + 'findstr.exe "^" > "%AGH_PATH%" && type "%AGH_PATH%"')
 READ_TEXT = Command('type "%AGH_PATH%"', reads_only=True)
 RENAME = Command('move /Y "%AGH_PATH%" "%AGH_FINAL%"')
@@ -204,28 +212,120 @@ def _same_text(shown: ProgramResult, data: bytes) -> bool:
     return shown.stdout.decode("utf-8", "replace").splitlines() == data.decode("ascii").splitlines()
 
 
-def read_manifests(reader: CimReader, host_folder: str) -> dict[tuple[str, str], str]:
-    """Every manifest below a host's folder, by (VM folder, copy folder): one program, however many copies.
+@dataclass(frozen=True)
+class Stored:
+    """What lies below a host's folder, by (VM folder, copy folder): texts of manifests, those of copies whose removal was begun, and
+    sizes in bytes of all files by their path below the copy's folder. Hidden files are not among them; a size that the host does not
+    tell is -1."""
 
-    Only what follows the fixed depth counts; a line that does not fit is not a manifest's.
+    manifests: Mapping[tuple[str, str], str]
+    pruning: Mapping[tuple[str, str], str]
+    files: Mapping[tuple[str, str], Mapping[str, int]]
+
+
+def read_copies(reader: CimReader, host_folder: str) -> Stored:
+    """Every manifest and every file below a host's folder: one program, however many copies.
+
+    Only what follows the fixed depth counts; a line that does not fit is ignored.
     """
-    with reading_programs(reader, {"MANIFESTS": host_folder + "\\manifest.json"}) as programs:
-        result = programs.run(FIND_MANIFESTS, timeout=SHORT)
-    return manifests_from_output(result.stdout, host_folder)
+    with reading_programs(reader, {"BASE": host_folder}) as programs:
+        result = programs.run(FIND_COPIES, timeout=SHORT)
+    return copies_from_output(result.stdout, host_folder)
+
+
+def copies_from_output(output: bytes, host_folder: str) -> Stored:
+    """Texts of manifests out of findstr's ``path:line:text`` output, and files out of lines ``[size]path``.
+
+    A path cannot contain a colon after its drive, so the first ``\\manifest.json:`` ends it, and none begins with a bracket. The
+    destination itself may be printed in another code page: only what is below it is looked at, and the depth.
+    """
+    depth = host_folder.count("\\") + 1
+    texts: tuple[dict[tuple[str, str], list[str]], ...] = ({}, {})
+    files: dict[tuple[str, str], dict[str, int]] = {}
+    for raw in output.split(b"\n"):
+        line = raw.decode("utf-8", "replace").rstrip("\r")
+        listed = _LISTED.match(line)
+        if listed is not None:
+            parts = listed.group(2).split("\\")
+            if len(parts) > depth + 2:
+                files.setdefault((parts[depth], parts[depth + 1]), {})["\\".join(parts[depth + 2:])] = int(listed.group(1) or -1)
+            continue
+        match = _FOUND.search(line)
+        if match is not None and line[:match.start("text")].count("\\") == depth + 2:
+            texts[match.group("pruning") is not None].setdefault((match.group("vm"), match.group("folder")), []).append(match.group("text"))
+    manifests, pruning = ({key: "\n".join(lines) for key, lines in found.items()} for found in texts)
+    return Stored(manifests, pruning, files)
 
 
 def manifests_from_output(output: bytes, host_folder: str) -> dict[tuple[str, str], str]:
-    """The texts of manifests out of findstr's ``path:line:text`` output.
+    """Only the texts of manifests out of such output."""
+    return dict(copies_from_output(output, host_folder).manifests)
 
-    A path cannot contain a colon after its drive, so the first ``\\manifest.json:`` ends it. The destination itself may be
-    printed in another code page: only the two ASCII folders below it are looked at, and the depth.
+
+@dataclass(frozen=True)
+class CopyFolder:
+    """Where one copy lies: ``<destination>\\<host>\\<vm>\\<copy>``."""
+
+    destination: str
+    host: str
+    vm: str
+    copy: str
+
+    @property
+    def path(self) -> str:
+        """The full path."""
+        return f"{self.destination}\\{self.host}\\{self.vm}\\{self.copy}"
+
+
+def link_in_the_way(folder: CopyFolder, listed: bytes) -> str | None:
+    """The link in the output of ``LIST_LINKS_ON_THE_WAY`` through which a removal in the folder would reach something else."""
+    for raw in listed.split(b"\n"):
+        line = raw.decode("utf-8", "replace").rstrip("\r")
+        inside = f"\\{folder.copy}\\".lower() in f"{line}\\".lower()
+        if line.lower() in (folder.host.lower(), folder.vm.lower()) or inside:
+            return line
+    return None
+
+
+def remove_copy(writer: CimWriter, folder: CopyFolder, names: Sequence[str]) -> bool:
+    """Remove a copy: its manifest is renamed first, so that what is left of an interrupted removal is no copy; then go the files
+    ``names`` (paths below the folder), the folders as far as they are empty, and that manifest. True when the folder itself is gone,
+    False when something else is in it.
+
+    Raises HypervError ``link_in_the_way`` or ``manifest_not_removed`` (nothing was removed), or what stopped the removal later.
     """
-    depth = host_folder.count("\\") + 2
-    found: dict[tuple[str, str], list[str]] = {}
-    for raw in output.splitlines():
-        line = raw.decode("utf-8", "replace")
-        match = _FOUND.search(line)
-        if match is None or line[:match.start("text")].count("\\") != depth + 1:
-            continue
-        found.setdefault((match.group("vm"), match.group("folder")), []).append(match.group("text"))
-    return {key: "\n".join(lines) for key, lines in found.items()}
+    below = _folders_of(names)
+    with writing_programs(writer, {
+            "DESTINATION": folder.destination, "HOST": f"{folder.destination}\\{folder.host}",
+            "VM": f"{folder.destination}\\{folder.host}\\{folder.vm}", "FOLDER": folder.path}) as programs:
+        link = link_in_the_way(folder, programs.run(LIST_LINKS_ON_THE_WAY, timeout=SHORT).stdout)
+        if link is not None:
+            raise HypervError(f"{folder.path} leads through a link or holds one ({link}): nothing was removed.",
+                              error_code="link_in_the_way", hint="Links below the destination are not ours; find out who made it.")
+        expect_success(programs.run(MARK_REMOVAL, timeout=SHORT), f"Removing the manifest in {folder.path}", "manifest_not_removed")
+    for batch in names_in_batches(_checked(names)):
+        removed = run(writer, remove_files_command(len(batch)), {"FOLDER": folder.path, **_numbered(batch)})
+        expect_success(removed, f"Removing the files of {folder.path}", "file_not_removed")
+    gone = True
+    for batch in tuple(names_in_batches(_checked(below))) or ((),):
+        gone = run(writer, remove_folders_command(len(batch)), {"FOLDER": folder.path, **_numbered(batch)}).exit_code == 0
+    return gone
+
+
+def _folders_of(names: Sequence[str]) -> tuple[str, ...]:
+    """The folders of relative paths, the deepest first."""
+    found = {name[:at] for name in names for at, char in enumerate(name) if char == "\\"}
+    return tuple(sorted(found, key=lambda path: (-path.count("\\"), path)))
+
+
+def remove_files_command(count: int) -> Command:
+    """Removes ``count`` files of a folder; exit code 3 when one is still there."""
+    files = " ".join(f'"%AGH_FOLDER%\\%AGH_F{index}%"' for index in range(count))
+    return Command(f"for %I in ({files}) do @(del /F /Q %I & if exist %I exit 3)")
+
+
+def remove_folders_command(count: int) -> Command:
+    """Removes ``count`` folders below a folder, as far as they are empty, its renamed manifest, and the folder; 3 when that stays."""
+    folders = " ".join(f'"%AGH_FOLDER%\\%AGH_F{index}%"' for index in range(count))
+    loop = f"(for %I in ({folders}) do @rmdir %I) & " if count else ""
+    return Command(f'{loop}del /F /Q "%AGH_FOLDER%\\{PRUNING}" & rmdir "%AGH_FOLDER%" & if exist "%AGH_FOLDER%" exit 3')

@@ -337,7 +337,7 @@ class Shell:
                 raise NotSimulated("a loop without end")
             return [str(number) for number in range(start, end + (1 if step > 0 else -1), step)]
         if tree.mode == "r":
-            raise NotSimulated("for /r")
+            return list(self._below(self.text(tree.options).replace('"', ""), items.replace('"', "")))
         result: list[str] = []
         for word in re.findall(r'"[^"]*"|[^\s,;=]+', items):
             plain = word.replace('"', "")
@@ -346,6 +346,26 @@ class Shell:
             else:
                 result.append(word)
         return result
+
+    def _below(self, root: str, pattern: str) -> Iterator[str]:
+        """``for /r``: full paths of the files in a folder and all below it; links are not entered. Nothing for a folder that is not."""
+        if not re.search(r"[*?]", pattern):
+            raise NotSimulated("for /r with a name that has no wildcard")
+        here = replace(self.context, directory=self.context.directory)
+        if not self.exists(root or "."):
+            return
+        test = wildcard(pattern)
+        folders = [here.full(root or ".")]
+        while folders:
+            folder = folders.pop()
+            below = []
+            for entry in self.context.files.children(here.existing(folder), self.context.token):
+                path = folder.rstrip("\\") + "\\" + entry.parts[-1]
+                if entry.is_directory:
+                    below += [path] if entry.link is None else []
+                elif test(entry.parts[-1]):
+                    yield path
+            folders.extend(reversed(below))
 
     def _lines(self, tree: For, context: Context) -> _LineSteps:
         """``for /f``: the variables of each round."""

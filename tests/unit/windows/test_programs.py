@@ -7,7 +7,12 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import files, state
-from ansible_collections.agentless.hyperv.plugins.module_utils.windows.files import CopyOutcome, manifests_from_output, names_in_batches
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.files import (
+    CopyOutcome,
+    Stored,
+    copies_from_output,
+    names_in_batches,
+)
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.programs import (
     Command,
     UnsafeText,
@@ -75,23 +80,27 @@ def test_robocopy_exit_codes_are_a_bit_mask(code: int, failed: bool, copied: boo
     assert (outcome.failed, outcome.copied) == (failed, copied)
 
 
-def test_manifests_are_cut_out_of_findstr_output() -> None:
+def test_manifests_and_files_are_cut_out_of_the_output() -> None:
+    copy = "E:\\B\\HV01\\vm_0A1B2C3D\\20260131T120000Z_r"
     output = (
-        "E:\\B\\HV01\\vm_0A1B2C3D\\20260131T120000Z_r\\manifest.json:1:{\r\n"
-        'E:\\B\\HV01\\vm_0A1B2C3D\\20260131T120000Z_r\\manifest.json:2: "a": "x\\\\y\\\\manifest.json:9:"\r\n'
-        "E:\\B\\HV01\\vm_0A1B2C3D\\20260131T120000Z_r\\manifest.json:3:}\r\n"
+        f"{copy}\\manifest.json:1:{{\r\n"
+        f'{copy}\\manifest.json:2: "a": "x\\\\y\\\\manifest.json:9:"\r\n'
+        f"{copy}\\manifest.json:3:[5]}}\r\n"
         "E:\\B\\HV01\\manifest.json:1:too high\r\n"
         "E:\\B\\HV01\\a\\b\\c\\manifest.json:1:too deep\r\n"
-        "E:\\B\\HV01\\other_11111111\\f\\manifest.json:1:damaged\r\n"
-        "noise\r\n"
+        "E:\\B\\HV01\\other_11111111\\f\\manifest.json:1:damaged\r[9]E:\\B\\HV01\\other_11111111\\f\\x"
+        "\r\nnoise\r\nE:\\B\\HV01\\other_11111111\\g\\manifest.json.pruning:1:going\r\n"
+        f"[12]{copy}\\disks\\a & %b% \u00e9.vhdx\r\n[]{copy}\\manifest.json\r\n[7]E:\\B\\HV01\\stray.txt\r\n[x]{copy}\\no\r\n"
     )
-    assert manifests_from_output(output.encode(), "E:\\B\\HV01") == {
-        ("vm_0A1B2C3D", "20260131T120000Z_r"): '{\n "a": "x\\\\y\\\\manifest.json:9:"\n}',
-        ("other_11111111", "f"): "damaged",
-    }
+    key = ("vm_0A1B2C3D", "20260131T120000Z_r")
+    assert copies_from_output(output.encode(), "E:\\B\\HV01") == Stored(
+        {key: '{\n "a": "x\\\\y\\\\manifest.json:9:"\n[5]}', ("other_11111111", "f"): "damaged\r[9]E:\\B\\HV01\\other_11111111\\f\\x"},
+        {("other_11111111", "g"): "going"},
+        {key: {"disks\\a & %b% \u00e9.vhdx": 12, "manifest.json": -1}},
+    )
 
 
 @given(st.binary(max_size=400))
 def test_any_output_is_survived(output: bytes) -> None:
-    assert isinstance(manifests_from_output(output, "E:\\B\\HV01"), dict)
+    assert isinstance(copies_from_output(output, "E:\\B\\HV01"), Stored)
     assert said(ProgramResult(1, output, b"")).isprintable()

@@ -66,6 +66,9 @@ CASES: list[tuple[str, Mapping[str, str], str, int, Mapping[str, bytes | None]]]
     ("for /d %v in (*) do @echo %~nxv", {}, "empty\r\nfull\r\nlink\r\n", 0, START),
     ('for /f "tokens=2 delims=," %v in ("a,b,c") do @echo %v', {}, "b\r\n", 0, START),
     ("for /f %v in ('type a.txt') do @echo <%v>", {}, "", 1, START),
+    ("for /r %v in (*.txt) do @echo [%~zv]%v", {}, "[7]C:\\w\\a.txt\r\n[2]C:\\w\\full\\in.txt\r\n", 0, START),
+    ('for /r "%B%" %v in (*) do @echo %~nxv', {"B": "C:\\w\\full"}, "in.txt\r\n", 0, START),
+    ('for /r "C:\\nowhere\\x" %v in (*) do @echo %v', {}, "", 0, START),
     ("for /l %v in (1,1,3) do @echo %v", {}, "1\r\n2\r\n3\r\n", 0, START),
     ("for /l %v in (x,1,y) do @echo %v", {}, "0\r\n", 0, START),
     ("if errorlevel x echo zero", {}, "zero\r\n", 0, START),
@@ -223,7 +226,7 @@ def test_utf16_is_turned_into_the_console_code_page_by_type(rig: Rig) -> None:
     assert rig.run("type C:\\u.txt").out == "ä\r\n"
 
 
-@pytest.mark.parametrize("gap", ["start x", "set /a 1+1", "for /r %v in (*) do rem", "certutil -encode a b"])
+@pytest.mark.parametrize("gap", ["start x", "set /a 1+1", "for /r %v in (x) do rem", "certutil -encode a b"])
 def test_what_is_not_imitated_is_said(rig: Rig, gap: str) -> None:
     result = rig.run(gap)
     assert result.code == 1

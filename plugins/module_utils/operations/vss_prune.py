@@ -1,0 +1,121 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Retention of the copies of ``hyperv_vss_copy``: which older copies of a VM go, and their removal.
+
+Only a folder with a readable manifest of ours counts, and only the files that the manifest lists are removed: the manifest first, so
+that a removal that is interrupted leaves an incomplete copy and never one that looks verified. It keeps another name until the end,
+by which the next run goes on with the removal.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_copy import Tools, error_entry
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_plan import Found, Request
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection import retention
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.freshness import FoundCopy
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.retention import RetainedCopy, RetentionPlan, Standing
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows import files
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.files import CopyFolder
+
+_NOTHING_REMOVED = ("link_in_the_way", "manifest_not_removed")
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """What the rules say of one VM's copies. ``going``: those whose removal was begun earlier, then the oldest first; never the one
+    that this run made or found."""
+
+    machine: Machine
+    destination: str
+    plan: RetentionPlan
+    going: tuple[FoundCopy, ...]
+    wanted: bool
+
+    def diff(self) -> dict[str, list[dict[str, Any]]]:
+        """The decisions as a diff."""
+        return self.plan.diff()
+
+
+def standing_of(copy: FoundCopy) -> Standing:
+    """What retention makes of a copy."""
+    return "incomplete" if copy.missing else "verified"
+
+
+def decide(found: Found, machine: Machine, current: FoundCopy | None, request: Request, *, host: str, now: datetime,
+           new: str | None = None) -> Pruning:
+    """What goes of a VM's copies on one host. ``current`` is the copy that was made or found; while there is none yet, ``new`` is the
+    folder that it will be in, counted as made ``now``."""
+    own = {copy.folder: copy for copy in _of(found.copies, machine, host)}
+    if current is not None:
+        own[current.folder] = current
+    counted = [RetainedCopy(copy.folder, copy.manifest.taken, standing_of(copy)) for copy in own.values()]
+    if new is not None:
+        counted.append(RetainedCopy(new, now))
+    plan = retention.decide(counted, request.keep, now=now, newest_run_failed=False, timezone=request.timezone)
+    going = [own[copy.copy_id] for copy in plan.removed if current is None or copy.copy_id != current.folder]
+    if request.keep.empty:
+        return Pruning(machine, request.destination, plan, (), False)
+    return Pruning(machine, request.destination, plan, (*_of(found.begun, machine, host), *going), True)
+
+
+def _of(copies: Iterable[FoundCopy], machine: Machine, host: str) -> Iterator[FoundCopy]:
+    """A VM's copies that this host made."""
+    return (copy for copy in copies if copy.manifest.vm_id == machine.vm_id and copy.manifest.host.casefold() == host.casefold())
+
+
+def warn_about_others(pruning: Pruning, warn: Callable[[str], None]) -> None:
+    """Tell of folders that will stay because somebody put something into them."""
+    for copy in pruning.going:
+        if copy.others:
+            warn(f"{copy.folder} stays when its copy is removed: it holds files that are not ours, such as {copy.others[0]!r}.")
+
+
+def predict(pruning: Pruning, entry: dict[str, Any]) -> None:
+    """Put into a VM's entry of ``results`` what will be removed."""
+    if pruning.wanted:
+        entry["pruned"] = [_removed(copy, not copy.others) for copy in pruning.going]
+        entry["changed"] = entry["changed"] or bool(pruning.going)
+
+
+def prune(pruning: Pruning, entry: dict[str, Any], tools: Tools, warn: Callable[[str], None]) -> None:
+    """Remove what goes, and put into the entry what was removed; the first failure ends it and fails the entry."""
+    if not pruning.wanted:
+        return
+    entry["pruned"] = []
+    for copy in pruning.going:
+        tools.progress(f"{pruning.machine.name}: removing the copy of {copy.manifest.taken:%Y-%m-%d %H:%M} UTC")
+        try:
+            gone = files.remove_copy(tools.writer, _place(copy, pruning.destination), [file.path for file in copy.manifest.files])
+        except HypervError as error:
+            _fail(entry, copy, error)
+            return
+        if not gone and not copy.others:
+            warn(f"{copy.folder} stays: it holds something that is not ours, or could not be removed.")
+        entry["pruned"].append(_removed(copy, gone))
+        entry["changed"] = True
+
+
+def _place(copy: FoundCopy, destination: str) -> CopyFolder:
+    host, vm, folder = copy.folder[len(destination) + 1:].split("\\")
+    return CopyFolder(destination, host, vm, folder)
+
+
+def _fail(entry: dict[str, Any], copy: FoundCopy, error: HypervError) -> None:
+    entry.update({**error_entry(error), "failed": True, "msg": f"An older copy could not be removed. {error.message}"})
+    if error.error_code not in _NOTHING_REMOVED:
+        entry["changed"] = True
+        left = Leftover("incomplete_copy", copy.folder, copy.folder, f'rmdir /s /q "{copy.folder}"')
+        entry["leftovers"] = [*entry["leftovers"], left.as_result()]
+
+
+def _removed(copy: FoundCopy, folder_gone: bool) -> dict[str, Any]:
+    data = copy.manifest.as_data()
+    return {"folder": copy.folder, "taken": data["taken"], "run_id": copy.manifest.run_id, "size": copy.manifest.size,
+            "folder_removed": folder_gone}
