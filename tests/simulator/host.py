@@ -12,7 +12,7 @@ from simulator.cim.model import Caller
 from simulator.cim.repository import Repository
 from simulator.cim.schema import Schema
 from simulator.clock import SimClock
-from simulator.directory import AccountDirectory
+from simulator.directory import AccountDirectory, is_administrator
 from simulator.disks.guest import Guest
 from simulator.hyperv.cluster import Cluster
 from simulator.hyperv.ids import V2
@@ -28,6 +28,8 @@ from simulator.spec import HostSpec, Limits, ListenerSpec
 from simulator.windows.cimv2.registration import register as register_cimv2
 from simulator.windows.cimv2.system import Service
 from simulator.windows.files import FileSystem, Network
+from simulator.windows.identity import token_for
+from simulator.windows.planting import FilesAs
 from simulator.windows.processes import ProcessHost
 from simulator.windows.programs.base import HostFacts
 from simulator.windows.scheduler.cim import register as register_tasks
@@ -139,6 +141,14 @@ class SimHost:
         register_tasks(self.repository, self.tasks)
         self.services["vmms"].listeners.append(self._vmms_changed)
         self.guard_namespaces()
+
+    def files_as(self, user: str, domain: str | None = None, *, elevated: bool = False) -> FilesAs:
+        """The files as one of the host's accounts, logged on at its console. KeyError: no such account."""
+        account = self.accounts.account(user, domain)
+        if account is None:
+            raise KeyError(user)
+        caller = Caller(account, "interactive", elevated and is_administrator(account), delegated=True)
+        return FilesAs(self.files, token_for(caller, self.name, self.spec.domain))
 
     def restart(self) -> None:
         """The host restarts in an instant: no program, shell, job or volatile shadow copy outlives it; tasks and files stay."""

@@ -154,6 +154,8 @@ def _delete_one(context: Context, place: Location, force: bool) -> None:
 def make_link(context: Context, tail: str) -> Result:
     """``mklink [/D | /J] link target``: the target is kept as it is written, whether or not it is there."""
     found, words = switches(tail)
+    if "h" in found:
+        raise NotSimulated("hard links")
     if len(words) != 2 or found - {"d", "j"}:
         context.err(context.say("syntax"))
         return FAILED
