@@ -10,7 +10,7 @@ short_description: Copy the virtual disks of running virtual machines out of a V
 version_added: 0.1.0
 description:
   - Makes a shadow copy of the volume that holds the disks, links it, copies whole chains with robocopy to a local folder of the host,
-    compares every size, writes a manifest last, removes the link and deletes exactly that shadow copy, whatever happens in between.
+    verifies every file, writes a manifest last, removes the link and deletes exactly that shadow copy, whatever happens in between.
   - One shadow copy of a volume serves all virtual machines of the task whose disks lie there.
   - The result is crash-consistent, because a shadow copy that is made through WMI engages no writers. An image results for
     a virtual machine that is off.
@@ -96,9 +96,14 @@ options:
     default: 600
   verify:
     description:
-      - How a copy is checked. V(size) compares the size of every file with that in the shadow copy.
+      - How a copy is checked.
+      - V(size) compares the size of every file with that in the shadow copy, and asks the host's image service whether each copy is
+        a virtual disk of the same identity, virtual size and type. A copy that it cannot look at is told in the unknowns of
+        RV(consistency); it may only carry a log that was not replayed yet.
+      - V(sha256) also compares the hash of every file. The host reads everything twice more.
+      - V(none) checks nothing. Such a copy never counts as present, and O(keep) removes nothing because of it.
     type: str
-    choices: [size]
+    choices: [none, size, sha256]
     default: size
 extends_documentation_fragment:
   - agentless.hyperv.attributes
@@ -178,7 +183,7 @@ manifest:
     completed: {description: When the copy was complete., type: str, returned: always}
     shadow_copy: {description: The shadow copy that it was taken from., type: str, returned: always}
     consistency: {description: "As RV(consistency).", type: dict, returned: always}
-    verified: {description: How the copy was checked., type: str, returned: always}
+    verified: {description: "How the copy was checked: O(verify).", type: str, returned: always}
     files:
       description: The files.
       type: list
@@ -190,6 +195,7 @@ manifest:
         size: {description: Bytes., type: int, returned: always}
         disk: {description: Number of the disk., type: int, returned: always}
         level: {description: "How far below the newest file of its chain, which is V(0).", type: int, returned: always}
+        sha256: {description: "Hash of the copy, compared with that of its source.", type: str, returned: "with O(verify=sha256)"}
     path: {description: Full path of the manifest., type: str, returned: always}
     folder: {description: Full path of the copy., type: str, returned: always}
     size: {description: Bytes of all files., type: int, returned: always}
@@ -290,7 +296,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "consistency_fallback": {"type": "str", "choices": ["fail", "crash", "image"], "default": "fail"},
     "timeout": {"type": "int", "default": 14400},
     "vss_wait": {"type": "int", "default": 600},
-    "verify": {"type": "str", "choices": ["size"], "default": "size"},
+    "verify": {"type": "str", "choices": ["none", "size", "sha256"], "default": "size"},
 }
 RULES: dict[str, Any] = {
     "mutually_exclusive": [("name", "names"), ("vm_id", "names")],

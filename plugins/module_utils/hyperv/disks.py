@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import ntpath
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.available import enumerate_available, query_available
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.cimxml import parse_instance
@@ -131,13 +131,22 @@ def read_chain(reader: CimReader, leaf: str) -> Chain:
 
 
 def _inspect(reader: CimReader, path: str) -> ChainLink:
-    setting = _embedded(reader.ask(IMAGE_SERVICE, "GetVirtualHardDiskSettingData", {"Path": path}), "SettingData", path)
+    link = read_setting(reader, path)
     state = _embedded(reader.ask(IMAGE_SERVICE, "GetVirtualHardDiskState", {"Path": path}), "State", path)
+    return replace(link, file_size=state.integer("FileSize"))
+
+
+def read_setting(reader: CimReader, path: str) -> ChainLink:
+    """What one virtual disk file says of itself, without the size of the file; one request.
+
+    Raises HypervError ``disk_missing`` or ``disk_unreadable`` with the return value.
+    """
+    setting = _embedded(reader.ask(IMAGE_SERVICE, "GetVirtualHardDiskSettingData", {"Path": path}), "SettingData", path)
     kind, disk_format = setting.integer("Type"), setting.integer("Format")
     differencing = kind == 4
     return ChainLink(
         path=path, kind=_TYPES.get(kind or 0, f"unknown_{kind}"), format=_FORMATS.get(disk_format or 0, f"unknown_{disk_format}"),
-        virtual_size=setting.integer("MaxInternalSize"), file_size=state.integer("FileSize"),
+        virtual_size=setting.integer("MaxInternalSize"), file_size=None,
         disk_id=setting.text("VirtualDiskId"), parent_path=setting.text("ParentPath") if differencing else None)
 
 

@@ -20,6 +20,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Clock, Deadline
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover, OutcomeUnknown
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import disks
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import vss_verify
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.inventory import HostFacts
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_plan import (
     CopyPlan,
@@ -237,6 +238,7 @@ def _copy(outcome: Outcome, shadow: ShadowCopy, facts: HostFacts, request: Reque
     sizes = _source_sizes(job, link, tools)
     copied: list[CopiedFile] = []
     made: set[str] = set()
+    unknowns: list[str] = []
     for (source, into), members in _by_folder(job.files).items():
         target = f"{folder}\\{into}"
         if tools.deadline.expired():
@@ -247,16 +249,20 @@ def _copy(outcome: Outcome, shadow: ShadowCopy, facts: HostFacts, request: Reque
         arrived = files.copy_files(writer, _join(link, source), target, names, make=target not in made,
                                    timeout=tools.deadline.remaining())
         made.add(target)
-        for file, size in zip(members, arrived, strict=True):
-            if size != sizes[file.path]:
-                raise HypervError(f"{target}\\{file.name} has {size} bytes, the shadow copy {sizes[file.path]}.",
-                                  error_code="verify_failed")
-            copied.append(CopiedFile(file.target, file.path, size, file.disk, file.level))
-    manifest = _manifest(outcome, shadow, taken, facts, request, tuple(copied), tools)
+        found = vss_verify.check_sizes(target, members, arrived, sizes, request.verify)
+        hashes: list[str | None] = [None] * len(members)
+        if request.verify == vss_verify.SHA256:
+            tools.progress(f"{job.machine.name}: comparing the hashes of {len(members)} file(s)")
+            hashes = [*vss_verify.check_hashes(writer, _join(link, source), target, members, tools.deadline)]
+        if request.verify != vss_verify.NONE:
+            unknowns += vss_verify.check_images(writer, target, members)
+        copied += [CopiedFile(file.target, file.path, size, file.disk, file.level, digest)
+                   for file, size, digest in zip(members, found, hashes, strict=True)]
+    manifest = _manifest(outcome, shadow, taken, facts, request, tuple(copied), tools, unknowns)
     path = f"{folder}\\{manifests.FILE_NAME}"
     files.write_text(writer, path + ".tmp", path, manifests.dump(manifest))
     outcome.manifest = manifest
-    tools.progress(f"{job.machine.name}: copied and verified, {manifest.size} bytes")
+    tools.progress(f"{job.machine.name}: copied, {manifest.size} bytes, verified: {manifest.verified}")
 
 
 def _join(folder: str, relative: str) -> str:
@@ -285,14 +291,15 @@ def _source_sizes(job: Job, link: str, tools: Tools) -> dict[str, int]:
 
 
 def _manifest(outcome: Outcome, shadow: ShadowCopy, taken: datetime, facts: HostFacts, request: Request, copied: tuple[CopiedFile, ...],
-              tools: Tools) -> Manifest:
+              tools: Tools, unknowns: Sequence[str]) -> Manifest:
     verdict = outcome.job.verdict
     return Manifest(
         vm_id=outcome.job.machine.vm_id, vm_name=outcome.job.machine.name, host=facts.system.name, run_id=request.run_id, taken=taken,
         completed=max(system.read_time(tools.writer), taken), shadow_id=shadow.shadow_id, requested=request.consistency,
         achieved=verdict.level or "inconsistent", evidence=EVIDENCE,
         not_captured=tuple(reason.sentence for reason in verdict.of_kind("not_captured")),
-        unknowns=tuple(reason.sentence for reason in verdict.of_kind("unknown")), verified="size", files=copied)
+        unknowns=tuple(reason.sentence for reason in verdict.of_kind("unknown")) + tuple(unknowns), verified=request.verify,
+        files=copied)
 
 
 def outcome_entry(outcome: Outcome, request: Request) -> dict[str, Any]:
@@ -308,6 +315,7 @@ def outcome_entry(outcome: Outcome, request: Request) -> dict[str, Any]:
         entry["shadow_copy"] = outcome.shadow.as_result()
     if outcome.manifest is not None and outcome.folder is not None:
         entry["manifest"] = manifest_result(outcome.folder, outcome.manifest)
+        entry["consistency"]["unknowns"] = list(outcome.manifest.unknowns)
     if outcome.error is not None:
         entry.update(error_entry(outcome.error))
         entry["leftovers"] = [leftover.as_result() for leftover in dict.fromkeys((*outcome.leftovers, *outcome.error.leftovers))]

@@ -15,6 +15,7 @@ from datetime import UTC, timedelta, tzinfo
 from typing import Any
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.disks import ChainLink
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.inventory import HostFacts, condition_of
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import consistency, naming
@@ -57,6 +58,7 @@ class Request:
     fallback: str | None
     keep: Keep = field(default_factory=Keep)
     timezone: tzinfo = UTC
+    verify: str = "size"
 
     @property
     def reads_copies(self) -> bool:
@@ -79,6 +81,7 @@ class SourceFile:
     size: int
     disk: int
     level: int
+    image: ChainLink | None = None
 
     @property
     def folder(self) -> str:
@@ -162,7 +165,7 @@ def check_request(params: Mapping[str, Any], destination: str, run_id: str, max_
     except RetentionError as error:
         raise HypervError(f"Retention: {error}.", error_code="invalid_keep") from error
     return Request(destination, str(given) if given else run_id, bool(given), max_age, str(params["consistency"]),
-                   None if fallback == "fail" else fallback, keep, timezone)
+                   None if fallback == "fail" else fallback, keep, timezone, str(params["verify"]))
 
 
 def check_destination(facts: HostFacts, text: str) -> tuple[str, Volume]:
@@ -313,7 +316,7 @@ def _source_files(facts: HostFacts, machine: Machine) -> tuple[SourceFile, ...]:
                 continue
             seen.add(ntpath.normcase(link.path))
             target = f"{_target_folder(ntpath.dirname(relative), ntpath.basename(relative), targets, taken)}\\{ntpath.basename(relative)}"
-            files.append(SourceFile(link.path, relative, target, link.file_size or 0, number, level))
+            files.append(SourceFile(link.path, relative, target, link.file_size or 0, number, level, link))
     return tuple(files)
 
 

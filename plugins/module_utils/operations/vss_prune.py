@@ -45,7 +45,9 @@ class Pruning:
 
 def standing_of(copy: FoundCopy) -> Standing:
     """What retention makes of a copy."""
-    return "incomplete" if copy.missing else "verified"
+    if copy.missing:
+        return "incomplete"
+    return "unverified" if copy.manifest.verified == "none" else "verified"
 
 
 def decide(found: Found, machine: Machine, current: FoundCopy | None, request: Request, *, host: str, now: datetime,
@@ -57,8 +59,10 @@ def decide(found: Found, machine: Machine, current: FoundCopy | None, request: R
         own[current.folder] = current
     counted = [RetainedCopy(copy.folder, copy.manifest.taken, standing_of(copy)) for copy in own.values()]
     if new is not None:
-        counted.append(RetainedCopy(new, now))
-    plan = retention.decide(counted, request.keep, now=now, newest_run_failed=False, timezone=request.timezone)
+        counted.append(RetainedCopy(new, now, "unverified" if request.verify == "none" else "verified"))
+    newest = max(counted, key=lambda copy: copy.taken, default=None)
+    plan = retention.decide(counted, request.keep, now=now, timezone=request.timezone,
+                            newest_run_failed=newest is not None and newest.standing == "unverified")
     going = [own[copy.copy_id] for copy in plan.removed if current is None or copy.copy_id != current.folder]
     if request.keep.empty:
         return Pruning(machine, request.destination, plan, (), False)

@@ -44,13 +44,13 @@ def present_copy(copies: Iterable[FoundCopy], *, vm_id: str, host: str, now: dat
     """The newest copy of this VM that makes a new one needless; None when there is none.
 
     A copy of the same ``run_id`` counts whatever its age; else one younger than ``max_age``. The age is that of the data (when the
-    shadow copy was made), by the host's clock. A copy that says it is from the future, that lacks a file, or that does not reach
-    ``wanted``, never counts.
+    shadow copy was made), by the host's clock. A copy that says it is from the future, that lacks a file, that nobody
+    verified, or that does not reach ``wanted``, never counts.
     """
     found = []
     for copy in copies:
         manifest = copy.manifest
-        if manifest.vm_id != vm_id or manifest.host.casefold() != host.casefold() or copy.missing:
+        if manifest.vm_id != vm_id or manifest.host.casefold() != host.casefold() or copy.missing or manifest.verified == "none":
             continue
         if manifest.taken > now + _FUTURE_TOLERANCE or manifest.completed > now + _FUTURE_TOLERANCE or manifest.completed < manifest.taken:
             continue

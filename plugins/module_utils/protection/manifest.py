@@ -22,11 +22,13 @@ FILE_NAME = "manifest.json"
 KIND = "vss_copy"
 LARGEST = 1_000_000
 MOST_FILES = 2000
+VERIFIED = ("none", "size", "sha256")
 LEVELS = ("inconsistent", "crash", "filesystem", "application", "image")
 
 _GUID = re.compile(r"[0-9A-F]{8}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{12}\Z")
 _SHADOW = re.compile(r"\{[0-9A-Fa-f-]{36}\}\Z")
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z\Z", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _LARGEST_SIZE = 1 << 63
 
 
@@ -36,13 +38,20 @@ class ManifestError(ValueError):
 
 @dataclass(frozen=True)
 class CopiedFile:
-    """One file of a copy: ``path`` relative to the copy's folder, ``source`` where it was on the host, size in bytes."""
+    """One file of a copy: ``path`` relative to the copy's folder, ``source`` where it was on the host, size in bytes; ``sha256`` in
+    lower case when it was compared."""
 
     path: str
     source: str
     size: int
     disk: int
     level: int
+    sha256: str | None = None
+
+    def as_data(self) -> dict[str, Any]:
+        """The JSON object of one file."""
+        data: dict[str, Any] = {"path": self.path, "source": self.source, "size": self.size, "disk": self.disk, "level": self.level}
+        return data if self.sha256 is None else {**data, "sha256": self.sha256}
 
 
 @dataclass(frozen=True)
@@ -78,8 +87,7 @@ class Manifest:
             "consistency": {"requested": self.requested, "achieved": self.achieved, "evidence": self.evidence,
                             "not_captured": list(self.not_captured), "unknowns": list(self.unknowns)},
             "verified": self.verified,
-            "files": [{"path": file.path, "source": file.source, "size": file.size, "disk": file.disk, "level": file.level}
-                      for file in self.files],
+            "files": [file.as_data() for file in self.files],
         }
 
 
@@ -108,7 +116,7 @@ def parse(text: str) -> Manifest:
         taken=_time(data, "taken"), completed=_time(data, "completed"), shadow_id=_matching(data, "shadow_copy", _SHADOW),
         requested=_level(consistency, "requested"), achieved=_level(consistency, "achieved"), evidence=_text(consistency, "evidence"),
         not_captured=_texts(consistency, "not_captured"), unknowns=_texts(consistency, "unknowns"),
-        verified=_choice(data, "verified", ("size",)), files=_files(data))
+        verified=_choice(data, "verified", VERIFIED), files=_files(data))
 
 
 def _no_constant(name: str) -> None:
@@ -194,5 +202,5 @@ def _files(data: Mapping[str, Any]) -> tuple[CopiedFile, ...]:
             raise ManifestError("a file's path is unsafe or named twice")
         seen.add(path.lower())
         found.append(CopiedFile(path, _text(item, "source"), _number(item, "size", _LARGEST_SIZE), _number(item, "disk", MOST_FILES),
-                                _number(item, "level", MOST_FILES)))
+                                _number(item, "level", MOST_FILES), _matching(item, "sha256", _SHA256) if "sha256" in item else None))
     return tuple(found)

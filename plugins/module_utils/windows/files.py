@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader, CimWriter
+from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Deadline
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.programs import (
     Command,
@@ -27,6 +28,7 @@ SHORT = 120.0
 
 _SYSTEM32 = "%SystemRoot%\\System32\\"
 _SIZE = re.compile(rb"\[(\d*)\]")
+_SHA256 = re.compile(rb"[0-9A-Fa-f]{64}\Z")
 _LISTED = re.compile(r"\[(\d*)\](.+)\Z")
 _FOUND = re.compile(r"\\(?P<vm>[^\\:]+)\\(?P<folder>[^\\:]+)\\manifest\.json(?P<pruning>\.pruning)?:\d+:(?P<text>.*)\Z")
 _LONGEST_NAMES = 5000
@@ -45,6 +47,7 @@ PRUNING = "manifest.json.pruning"
 """The name of a manifest while its copy is being removed: such a folder is no copy any more, and a later run goes on with it."""
 WRITE_TEXT = Command(_SYSTEM32 + 'findstr.exe "^" > "%AGH_PATH%" && type "%AGH_PATH%"')
 READ_TEXT = Command('type "%AGH_PATH%"', reads_only=True)
+HASH = Command(_SYSTEM32 + 'certutil.exe -hashfile "%AGH_FOLDER%\\%AGH_NAME%" SHA256', reads_only=True)
 RENAME = Command('move /Y "%AGH_PATH%" "%AGH_FINAL%"')
 
 
@@ -118,6 +121,29 @@ def _sizes(result: ProgramResult, count: int, folder: str) -> list[int | None]:
     if len(found) != count:
         raise HypervError(f"The sizes of the files in {folder} could not be read: {said(result)}", error_code="unreadable_answer")
     return found
+
+
+def read_hashes(reader: CimReader, folder: str, names: Sequence[str], deadline: Deadline) -> tuple[str, ...]:
+    """The SHA-256 of files of one folder in lower case, in the order of ``names``; a program for each.
+
+    Raises HypervError ``hash_failed``, and ``program_timed_out`` at the deadline.
+    """
+    hashes = []
+    for name in _checked(names):
+        with reading_programs(reader, {"FOLDER": folder, "NAME": name}) as programs:
+            result = programs.run(HASH, timeout=max(deadline.remaining(), 1.0))
+        digest = hash_from_output(result.stdout) if result.exit_code == 0 else None
+        if digest is None:
+            raise HypervError(f"The SHA-256 of {folder}\\{name} could not be read (exit code {result.exit_code}): {said(result)}",
+                              error_code="hash_failed", return_value=result.exit_code)
+        hashes.append(digest)
+    return tuple(hashes)
+
+
+def hash_from_output(output: bytes) -> str | None:
+    """The one line of certutil's output that is a SHA-256, on older hosts with spaces between the bytes. Its words are localised."""
+    found = [line for line in (raw.replace(b" ", b"").strip() for raw in output.split(b"\n")) if _SHA256.match(line)]
+    return found[0].decode("ascii").lower() if len(found) == 1 else None
 
 
 def _checked(names: Sequence[str]) -> tuple[str, ...]:

@@ -28,7 +28,8 @@ def start_with(start: Start, *names: str) -> Any:
 
 
 def copy(runner: Any, **params: Any) -> dict[str, Any]:
-    result: dict[str, Any] = runner.run(hyperv_vss_copy, **{"destination": "E:\\Backup", **({} if "names" in params else {"name": "a"}), **params})
+    one = {} if "names" in params else {"name": "a"}
+    result: dict[str, Any] = runner.run(hyperv_vss_copy, **{"destination": "E:\\Backup", **one, **params})
     return result
 
 

@@ -63,6 +63,7 @@ def test_the_newest_young_copy_counts() -> None:
         copy(vm_id=VM_ID.replace("0A", "0B")),
         copy(host="HV02"),
         copy(achieved="inconsistent"),
+        FoundCopy("x", replace(copy().manifest, verified="none")),
         replace(copy(), missing=("disks\\a.vhdx",)),
         FoundCopy("x", replace(copy().manifest, completed=NOW - timedelta(hours=2))),
         FoundCopy("x", replace(copy().manifest, completed=NOW + timedelta(hours=2))),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,6 +39,8 @@ GOOD = Manifest(
 def test_a_manifest_survives_its_file() -> None:
     assert parse(dump(GOOD).decode("ascii")) == GOOD
     assert GOOD.size == 12
+    hashed = replace(GOOD, verified="sha256", files=tuple(replace(file, sha256="0a" * 32) for file in GOOD.files))
+    assert parse(dump(hashed).decode("ascii")) == hashed
 
 
 @given(st.text(max_size=200), st.text(max_size=200))
@@ -101,6 +104,8 @@ FORGED: list[Callable[[], str]] = [
     lambda: with_file(path="NUL"),
     lambda: with_file(path="manifest.json"),
     lambda: with_file(path=""),
+    lambda: with_file(sha256="A" * 64),
+    lambda: with_file(sha256=None),
     lambda: with_file(size=-1),
     lambda: with_file(size=1 << 63),
     lambda: with_file(size=True),
