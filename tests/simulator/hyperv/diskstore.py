@@ -4,25 +4,25 @@
 """Real bytes for virtual disks: a file is made when somebody first needs it, so that thousands of machines cost nothing."""
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
-from simulator.disks import vhdx
+from simulator.disks.files import DiskFile, ParentFile, ensure
+from simulator.disks.images import inspect_image
 from simulator.hyperv import ids
 from simulator.hyperv.model import (
     FORMAT_VHD,
-    FORMAT_VHDSET,
     KIND_DIFFERENCING,
     KIND_DYNAMIC,
     KIND_FIXED,
     Configuration,
     Machine,
     VhdFile,
+    format_of,
 )
 from simulator.windows.errors import PATH_NOT_FOUND, Win32Error
 from simulator.windows.files import Location
@@ -30,9 +30,6 @@ from simulator.windows.volumes import Volume
 
 if TYPE_CHECKING:
     from simulator.hyperv.role import HyperV
-
-_FOOTER = struct.Struct(">8sIIQI4sI4sQQHBBII16sB427x")
-_COOKIE = b"conectix"
 
 
 @dataclass(frozen=True)
@@ -117,21 +114,10 @@ class DiskStore:
         return files.resolve(path)
 
     def _write(self, file: VhdFile, real: Path) -> None:
-        disk_id = UUID(file.disk_id)
-        if file.format == FORMAT_VHD:
-            write_fixed_vhd(real, file.size, disk_id)
-        elif file.format == FORMAT_VHDSET:
-            real.write_bytes(bytes(4096))  # the format is not published; only its path and size matter here
-        elif file.kind == KIND_DIFFERENCING and file.parent is not None:
-            parent = self._role.host.files.resolve(file.parent.path).real
-            vhdx.create_differencing(real, parent, file.parent.path)
-        elif file.kind == KIND_FIXED:
-            vhdx.create_fixed(real, file.size, file.block_size, disk_id)
-        else:
-            vhdx.create_dynamic(real, file.size, file.block_size, disk_id)
-        if file.content and file.format not in (FORMAT_VHD, FORMAT_VHDSET):
-            with vhdx.Vhdx.open(real) as disk:
-                disk.write(0, file.content)
+        parent = None
+        if file.kind == KIND_DIFFERENCING and file.parent is not None:
+            parent = ParentFile(self._role.host.files.resolve(file.parent.path).real, file.parent.path)
+        ensure(real, _description(file, parent))
 
     def materialise_machine(self, machine: Machine) -> None:
         """All files of a machine: chains of the running state and of every checkpoint, configuration files, images."""
@@ -240,13 +226,6 @@ class DiskStore:
         leaves = [disk.leaf for disk in machine.disks if disk.leaf is not None and disk.leaf.made]
         return [self._role.host.files.hold_live_disk(leaf.path, f"vmwp {machine.id}") for leaf in leaves]
 
-    def chain_files(self, machine: Machine) -> Iterable[Path]:
-        """The real files of the running state, leaf first disk by disk; made when needed."""
-        for file in machine.vhd_files():
-            real = self.materialise(file)
-            if real is not None:
-                yield real
-
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def facts(self, path: str) -> DiskFacts | None:
@@ -269,7 +248,7 @@ class DiskStore:
             return self._from_description(file)
         if real is None or not real.exists():
             return None
-        return self._read(file.path, real, file)
+        return self._read(file.path, real)
 
     def _from_description(self, file: VhdFile) -> DiskFacts:
         parent = file.parent
@@ -281,27 +260,18 @@ class DiskStore:
         """The length a new file of this form has, measured once."""
         if file.format == FORMAT_VHD:
             return file.size + 512
-        if file.format == FORMAT_VHDSET:
-            return 4096
         shape = (KIND_FIXED if file.kind == KIND_FIXED else KIND_DYNAMIC, file.size, file.block_size, file.format)
         if shape not in self._empty_sizes:
             scratch = self._role.host.files.root / f".measure-{ids.derive(self._role.name, *shape)}.vhdx"
-            make = vhdx.create_fixed if file.kind == KIND_FIXED else vhdx.create_dynamic
-            make(scratch, file.size, file.block_size)
+            ensure(scratch, _description(file))
             self._empty_sizes[shape] = scratch.stat().st_size
             scratch.unlink()
         return self._empty_sizes[shape]
 
-    def _read(self, path: str, real: Path, file: VhdFile | None = None) -> DiskFacts:
-        if path.lower().endswith((".vhd", ".avhd")):
-            size, kind, disk_id = read_vhd_footer(real)
-            return DiskFacts(path, kind, FORMAT_VHD, size, real.stat().st_size, 0, disk_id, physical_sector=512)
-        if path.lower().endswith(".vhds"):
-            if file is None:
-                raise ValueError("not a VHD Set this host knows")
-            return DiskFacts(path, KIND_DYNAMIC, FORMAT_VHDSET, file.size, real.stat().st_size, 0, file.disk_id)
-        with vhdx.Vhdx.open(real, self.find_parent, writable=False) as disk:
-            info = disk.info()
+    def _read(self, path: str, real: Path) -> DiskFacts:
+        info = inspect_image(real)
+        if info.format != format_of(path):
+            raise ValueError(f"{real.name} is not what its name says")
         return DiskFacts(path, info.kind, info.format, info.virtual_size, info.file_size, info.block_size, str(info.disk_id).upper(),
                          info.parent_windows_path, None if info.parent_id is None else str(info.parent_id).upper(),
                          info.logical_sector_size, info.physical_sector_size)
@@ -315,8 +285,7 @@ class DiskStore:
             real = self.materialise(file) if file is not None else self._role.host.files.resolve(path).real
         if real is None:
             return None
-        with vhdx.Vhdx.open(real, self.find_parent, writable=False) as disk:
-            return str(disk.data_write_guid)
+        return str(inspect_image(real).data_write_guid)
 
     def find_parent(self, windows_path: str) -> Path | None:
         """A parent locator's path on this host."""
@@ -328,29 +297,15 @@ class DiskStore:
 
 
 def block_size_of(file: VhdFile) -> int:
-    """BlockSize as reported: only VHDX has one here."""
-    return 0 if file.format in (FORMAT_VHD, FORMAT_VHDSET) else file.block_size
+    """BlockSize as reported: the older format has none here."""
+    return 0 if file.format == FORMAT_VHD else file.block_size
 
 
-def write_fixed_vhd(path: Path, size: int, disk_id: UUID) -> None:
-    """A fixed disk in the older format: the data, then one 512-byte footer."""
-    def footer(checksum: int) -> bytes:
-        return _FOOTER.pack(_COOKIE, 2, 0x00010000, 0xFFFFFFFFFFFFFFFF, 0, b"win ", 0x000A0000, b"Wi2k", size, size,
-                            min(65535, size // 512 // 64 or 1), 4, 16, KIND_FIXED, checksum, disk_id.bytes, 0)
-
-    checksum = ~sum(footer(0)) & 0xFFFFFFFF
-    with path.open("wb") as out:
-        out.truncate(size)
-        out.seek(size)
-        out.write(footer(checksum))
-
-
-def read_vhd_footer(path: Path) -> tuple[int, int, str]:
-    """Virtual size, kind and identifier of a file in the older format. ValueError: it is none."""
-    with path.open("rb") as source:
-        source.seek(-512, 2)
-        data = source.read(512)
-    fields = _FOOTER.unpack(data)
-    if fields[0] != _COOKIE:
-        raise ValueError("no virtual hard disk footer")
-    return fields[9], fields[13], str(UUID(bytes=fields[15])).upper()
+def _description(file: VhdFile, parent: ParentFile | None = None) -> DiskFile:
+    """How the disk part makes it; without a ``parent`` a disk that stands alone. A disk in the older format is always a fixed one."""
+    if file.format == FORMAT_VHD:
+        return DiskFile("vhd", file.size, disk_id=UUID(file.disk_id), content=file.content)
+    if parent is not None:
+        return DiskFile("differencing", parent=parent, content=file.content)
+    kind: Literal["fixed", "dynamic"] = "fixed" if file.kind == KIND_FIXED else "dynamic"
+    return DiskFile(kind, file.size, file.block_size, UUID(file.disk_id), content=file.content)

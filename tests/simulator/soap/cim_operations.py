@@ -100,6 +100,7 @@ class CimOperations:
             raise SoapFault("schema_validation")
         schema = self._repository.schema
         with _Translated(target.namespace, self._draw):
+            self._repository.open_namespace(target.namespace, caller)  # who may not come in learns nothing about what is inside
             parameters = wscim.decode_input(schema, target.namespace, target.class_name, method, payload)
             outs = self._repository.invoke(target.namespace, target.class_name, _keys(request, target), method, parameters, caller)
             body = wscim.encode_output(schema, target.namespace, target.class_name, method, outs, utc_offset=self._utc_offset)
@@ -201,6 +202,7 @@ class CimOperations:
         origin = question.find(names.tag(names.B, "Object"))
         if origin is None:
             raise SoapFault("cannot_process_filter")
+        self._repository.open_namespace(target.namespace, caller)
         ref = wscim.decode_epr(self._repository.schema, origin)
 
         def part(name: str) -> str | None:

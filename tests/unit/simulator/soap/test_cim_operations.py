@@ -190,7 +190,8 @@ def test_null_out_parameters_are_nil() -> None:
 
 
 @pytest.mark.parametrize(("inner", "subcode"), [
-    ("<p:Requested>3</p:Requested>", "w:SchemaValidationError"), ("<p:RequestedState>three</p:RequestedState>", "w:SchemaValidationError")])
+    ("<p:Requested>3</p:Requested>", "w:SchemaValidationError"),
+    ("<p:RequestedState>three</p:RequestedState>", "w:SchemaValidationError")])
 def test_invoke_with_a_wrong_body(inner: str, subcode: str) -> None:
     assert invoke(machine_host(), inner, {"Name": "A"}).subcode == subcode
 
@@ -233,3 +234,17 @@ def test_a_reading_method_counts_as_reading() -> None:
     reply = host.ask(uri + "/FormatError", uri, f'<p:FormatError_INPUT xmlns:p="{uri}"/>', selectors={"CreationClassName": service_class})
     assert reply.status == 200
     assert (host.counters.reading, host.counters.writing) == (1, 0)
+
+
+@pytest.mark.parametrize("inner", ["<p:RequestedState>3</p:RequestedState>", "<p:Wrong>3</p:Wrong>",
+"<p:RequestedState>x</p:RequestedState>"])
+def test_the_namespace_is_opened_before_the_body_of_an_invoke_is_read(inner: str) -> None:
+    host = machine_host()
+    uri = names.CLASS_PREFIX + "root/MSCluster/MSCluster_Cluster"
+    body = f'<p:RequestStateChange_INPUT xmlns:p="{uri}">{inner}</p:RequestStateChange_INPUT>'
+    missing = host.ask(uri + "/RequestStateChange", uri, body, selectors={"Name": "A"})
+    error = next(element for element in missing.root.iter() if element.tag.endswith("}MSFT_WmiError"))
+    assert [element.text for element in error if element.tag.endswith("}CIMStatusCode")] == ["3"], "an invalid namespace"
+    host.repository.guard("root/virtualization/v2", lambda caller: False)
+    reply = invoke(host, inner, {"Name": "A"})
+    assert (reply.subcode, reply.code) == ("w:AccessDenied", 5)
