@@ -21,7 +21,10 @@ from simulator.fleet import Fleet, RunningHost, load_file_servers, load_fleet
 
 def describe(fleet: Fleet) -> dict[str, Any]:
     """What somebody needs to reach the hosts: ports, folders, account names; never a password."""
-    return {"pid": os.getpid(), "root": str(fleet.root), "hosts": {name: _describe_host(running) for name, running in fleet.hosts.items()}}
+    servers = {name: {share.name: str(server.files.real_path(share.path)) for share in server.spec.shares}
+               for name, server in fleet.file_servers.items()}
+    return {"pid": os.getpid(), "root": str(fleet.root), "hosts": {name: _describe_host(running) for name, running in fleet.hosts.items()},
+            "file_servers": servers}
 
 
 def _describe_host(running: RunningHost) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
+from simulator.cim.errors import SimulatorGap
 from simulator.cim.xmltext import attribute, local_name, text
 from simulator.windows.scheduler.definition import NAMESPACE
 from simulator.windows.scheduler.service import Task
@@ -19,7 +20,8 @@ _DECLARATION = '<?xml version="1.0" encoding="UTF-16"?>\r\n'
 def export_task(task: Task) -> str:
     """The XML text of a task."""
     root = task.definition.root
-    assert root is not None
+    if root is None:
+        raise SimulatorGap(f"the XML of {task.uri}, which no client has registered, is not simulated")
     children = [child for child in root if local_name(child.tag) != "RegistrationInfo"]
     known = root.find(f"{{{NAMESPACE}}}RegistrationInfo")
     lines = [f"  <RegistrationInfo>\r\n    <URI>{text(task.uri)}</URI>\r\n"]

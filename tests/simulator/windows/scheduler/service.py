@@ -24,7 +24,7 @@ from simulator.windows.processes import ProcessHost, SimProcess
 from simulator.windows.scheduler import accounts, codes
 from simulator.windows.scheduler.accounts import Accounts, RunAs
 from simulator.windows.scheduler.codes import TaskError
-from simulator.windows.scheduler.definition import Exec, TaskDefinition
+from simulator.windows.scheduler.definition import Exec, Principal, TaskDefinition
 from simulator.windows.scheduler.taskxml import parse_duration, parse_moment, parse_task
 
 DISABLED, QUEUED, READY, RUNNING = 1, 2, 3, 4
@@ -45,6 +45,9 @@ class SchedulerSettings:
     """How much slower a task with the default priority moves data."""
     failures: Literal["fault", "return_value"] = "fault"
     """How methods of PS_ScheduledTask refuse; both must be understood (windows facts 1)."""
+    windows_tasks: tuple[str, ...] = ("\\Microsoft\\Windows\\Defrag\\ScheduledDefrag",
+                                      "\\Microsoft\\Windows\\Servicing\\StartComponentCleanup")
+    """Tasks of Windows itself, of which a real host has well over a hundred."""
     on_battery: bool = False
     """The host runs on a battery, as behind a UPS that looks like one."""
 
@@ -108,6 +111,8 @@ class TaskService:
         """Folders come into being with their first task and stay when the last one is gone."""
         self._tasks: dict[str, Task] = {}
         self._note = note_change
+        for uri in self.settings.windows_tasks:
+            self.add_foreign(uri)
 
     # -- tasks -----------------------------------------------------------------------------------------------------
 
@@ -155,6 +160,15 @@ class TaskService:
         self._make_folders(folder + "\\")
         self._plan(task)
         self._note(f"register task {full}")
+        return task
+
+    def add_foreign(self, uri: str, command: str = "%windir%\\system32\\cmd.exe") -> Task:
+        """A task of Windows or of another product, run as SYSTEM."""
+        folder, _backslash, name = uri.rpartition("\\")
+        definition = TaskDefinition((Exec(command),), Principal("LocalSystem", "S-1-5-18", highest=True), information={"URI": uri})
+        task = Task(folder + "\\", name, definition, RunAs("SYSTEM", "service", accounts.SYSTEM, highest=True), True)
+        self._tasks[uri.lower()] = task
+        self._make_folders(task.path)
         return task
 
     def _make_folders(self, path: str) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from simulator.cim.model import Account
 from simulator.directory import AccountDirectory
-from simulator.fleet_file import FleetError, load_fleet
+from simulator.fileserver import FileServerSpec
+from simulator.fleet_file import FleetError, load_file_servers, load_fleet
 from simulator.hyperv.spec import CheckpointSpec, DiskSpec, GuestSpec, VmSpec
 from simulator.spec import ClusterSpec, HostSpec, Limits, ListenerSpec
+from simulator.windows.scheduler.service import SchedulerSettings
 from simulator.windows.spec import ShareSpec, VolumeSpec
 
 BUILTIN = Account("Administrator", "a", builtin_administrator=True, groups=frozenset({"Administrators"}))
@@ -100,6 +102,28 @@ def test_a_fleet_file(tmp_path: Path) -> None:
     second = HostSpec("HV2", os_version="2025", accounts=(account,), limits=Limits(max_shells_per_user=5))
     assert load_fleet(write(tmp_path, FLEET)) == [first, second]
     assert (first.fqdn, second.fqdn) == ("HV1.example.test", "HV2")
+
+
+def test_file_servers_of_a_fleet_file(tmp_path: Path) -> None:
+    text = """
+hosts:
+- {name: HV1, tasks: {start_lag: 1, failures: return_value}, accounts: [{name: a, password: b, batch_logon: false}]}
+file_servers:
+- name: NAS
+  computer_accounts: false
+  domain: example.test
+  volumes: [{path: 'E:', size: 1000}]
+  shares: [{name: backup, path: 'E:\\backup', grants: ['EXAMPLE\\HV1$'], readers: [Everyone]}]
+"""
+    path = write(tmp_path, text)
+    share = ShareSpec("backup", "E:\\backup", ("EXAMPLE\\HV1$",), ("Everyone",))
+    server = FileServerSpec("NAS", "example.test", (VolumeSpec("E:", size=1000),), (share,), computer_accounts=False)
+    assert load_file_servers(path) == [server]
+    assert load_fleet(path) == [HostSpec("HV1", accounts=(Account("a", "b", batch_logon=False),),
+                                         tasks=SchedulerSettings(start_lag=1.0, failures="return_value"))]
+    assert load_file_servers(write(tmp_path, "hosts: []")) == []
+    with pytest.raises(FleetError, match="FileServerSpec has no vms"):
+        load_file_servers(write(tmp_path, "hosts: []\nfile_servers: [{name: A, vms: []}]"))
 
 
 @pytest.mark.parametrize(("text", "message"), [

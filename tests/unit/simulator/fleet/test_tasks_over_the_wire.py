@@ -93,7 +93,7 @@ def test_a_task_outlives_the_connection_that_started_it(fleet: Fleet) -> None:
     assert gone.value.code == 2150858752
     second.wsman.close()
     with fleet.locked():
-        assert host.tasks.tasks() == []
+        assert [task.path for task in host.tasks.tasks() if not task.path.startswith("\\Microsoft\\")] == []
         counted = host.counters
         assert (counted.by_operation["Invoke PS_ScheduledTask.RegisterByXml"], counted.writing, counted.reading) == (1, 3, 7)
 

@@ -14,6 +14,7 @@ from simulator.clock import SimClock
 from simulator.host import SimHost
 from simulator.spec import HostSpec
 from simulator.windows.scheduler.cim import NAMESPACE
+from simulator.windows.scheduler.service import SchedulerSettings
 from simulator.windows.spec import VolumeSpec
 
 SECRET = "Pä$$w0rd & <x>"
@@ -47,7 +48,8 @@ def task_xml(arguments: str | None = "/d /c exit 0", *, command: str = CMD, dire
 
 def make_host(root: Path, **values: Any) -> SimHost:
     """A domain member with C: and D:."""
-    given: dict[str, Any] = {"domain": "example.test", "accounts": ACCOUNTS, "volumes": (VolumeSpec("C:"), VolumeSpec("D:")), **values}
+    given: dict[str, Any] = {"domain": "example.test", "accounts": ACCOUNTS, "volumes": (VolumeSpec("C:"), VolumeSpec("D:")),
+                             "tasks": SchedulerSettings(windows_tasks=()), **values}
     return SimHost.create(HostSpec("HV1", **given), root, SimClock())
 
 

@@ -12,6 +12,7 @@ from simulator.cim import wscim
 from simulator.cim.model import CimError, Instance
 from simulator.host import SimHost
 from simulator.windows.scheduler.cim import NAMESPACE
+from simulator.windows.scheduler.service import SchedulerSettings
 from simulator.windows.scheduler.taskxml import parse_task
 from unit.simulator.windows.task_helpers import CALLER, FOLDER, call, make_host, register, task_xml
 
@@ -62,6 +63,16 @@ def test_get_and_delete_take_both_keys_as_they_are(host: SimHost, name: str, pat
     before = len(rows(host))
     host.repository.delete(NAMESPACE, "MSFT_ScheduledTask", selectors, CALLER)
     assert len(rows(host)) == before - 1
+
+
+def test_windows_has_tasks_of_its_own(tmp_path: Path) -> None:
+    host = make_host(tmp_path, tasks=SchedulerSettings())
+    foreign = rows(host)
+    assert [path for path, _name in foreign] == ["\\Microsoft\\Windows\\Defrag\\", "\\Microsoft\\Windows\\Servicing\\"]
+    register(host, task_xml())
+    host.tasks.add_foreign("\\Other product\\nightly", "C:\\Windows\\System32\\cmd.exe")
+    assert rows(host, "WHERE TaskPath = '\\\\agentless.hyperv\\\\'") == [(FOLDER, "copy")]
+    assert len(rows(host)) == 4
 
 
 def test_one_key_alone_finds_nothing(host: SimHost) -> None:
