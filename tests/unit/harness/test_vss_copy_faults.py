@@ -214,7 +214,8 @@ class Contract:
 
 def operation(title: str, contract: Contract, **changes: Any) -> Operation:
     params = {"name": None, "vm_id": None, "names": None, "destination": "E:\\Backup", "max_age": None, "run_id": "nightly-1",
-              "consistency": "crash", "consistency_fallback": "fail", "timeout": 14400, "vss_wait": 600, "verify": "size", **changes}
+              "consistency": "crash", "consistency_fallback": "fail", "timeout": 14400, "vss_wait": 600, "verify": "size",
+              "keep": None, "timezone": "UTC", **changes}
     return Operation(title, spec, hyperv_vss_copy.run, params, contract.clean, contract.after, contract.healed, prepare)
 
 
