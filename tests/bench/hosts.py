@@ -24,6 +24,9 @@ from simulator.soap.counters import Counters
 from simulator.spec import HostSpec
 from simulator.windows.spec import VolumeSpec
 
+_END_SECONDS = 300.0
+"""Thousands of files of simulated disks have to be removed."""
+
 ADMINISTRATOR = Account("Administrator", "Pa55-w0rd", groups=frozenset({"Administrators"}), builtin_administrator=True)
 
 
@@ -72,7 +75,7 @@ class Hosts:
         return Counters(**self._ask(json.dumps(name)))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._process.communicate(timeout=60)
+        self._process.communicate(timeout=_END_SECONDS)
         if self._process.returncode and error is None:
             raise RuntimeError(f"the simulated hosts ended with {self._process.returncode}")
 

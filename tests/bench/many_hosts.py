@@ -175,5 +175,5 @@ def _verdict(floor: float, echo: float, facts: float, parsing: float) -> str:
 The difference between the two is what ansible-core itself does with each value of a result, in the worker and again in the parent
 process: no module with an answer of this size is spared that. `readiness` is four fifths of the result, so `gather` without it is
 the remedy where the reasons are not needed in each run. What remains is some twenty sealed messages and a log-on through pywinrm,
-requests and urllib3, 1 to 2 ms each; the parent process, which looks at its workers every millisecond, is charged here for the time that
-the simulated hosts take, too."""
+requests and urllib3, 1 to 2 ms each. The parent process looks at its workers every millisecond, which costs some 60 ms for each second
+of waiting: the time that hosts take to answer, which is long where they share the processors, is charged here, too."""
