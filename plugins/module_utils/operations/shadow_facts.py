@@ -110,14 +110,15 @@ def find_volume(facts: ShadowFacts, path: str) -> Volume:
 
 
 def age_option(call: Call, name: str) -> timedelta | None:
-    """An option that is an age, None when it is not given. Raises HypervError ``invalid_<name>``."""
+    """An option that is an age, None when it is not given. Raises HypervError ``invalid_max_age`` or ``invalid_older_than``."""
     text = call.params[name]
     if not text:
         return None
     try:
         return parse_age(text)
     except ValueError as error:
-        raise HypervError(f"{name}: {error}", error_code=f"invalid_{name}") from error
+        raise HypervError(
+            f"{name}: {error}", error_code="invalid_max_age" if name == "max_age" else "invalid_older_than") from error
 
 
 def warn_about_clock(call: Call, facts: ShadowFacts) -> None:

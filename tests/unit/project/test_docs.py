@@ -31,7 +31,7 @@ def rows_of(page: str) -> list[list[str]]:
 
 # -- error codes -----------------------------------------------------------------------------------------------------
 
-DYNAMIC = {"error_code", "reason.code", "refusal.error_code"}
+DYNAMIC = {"error_code", "reason.code", "refusal.error_code", "error.error_code"}
 """Expressions whose values come from other places that are looked at here: the parameter of a caller, rules, VSS refusals."""
 
 

@@ -247,7 +247,8 @@ def test_which_level_satisfies_which(achieved: str, wanted: str, good: bool) -> 
 
 @given(st.sampled_from([condition for condition, _ in TABLE]), st.sampled_from([None, True, False]), st.sampled_from([None, True, False]),
        st.sampled_from(["windows", "linux", "other", "unknown"]))
-def test_a_shadow_copy_without_writers_asks_no_guest(condition: Condition, enabled: bool | None, answering: bool | None, guest: str) -> None:
+def test_a_shadow_copy_without_writers_asks_no_guest(
+        condition: Condition, enabled: bool | None, answering: bool | None, guest: str) -> None:
     """hyperv_vss_copy does not read the integration services."""
     other = replace(condition, backup_enabled=enabled, backup_answering=answering, guest=guest)
     assert judge(VSS_COPY, other) == judge(VSS_COPY, condition)
