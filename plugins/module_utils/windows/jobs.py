@@ -218,7 +218,8 @@ def parse_result(data: bytes, token: str | None = None) -> JobResult:
 
     With ``token`` the result of another script is refused, too.
     """
-    lines = data.decode("ascii", "replace").splitlines()
+    whole, newline, _unused = data.rpartition(b"\n")  # the host may have gone down in the middle of a line
+    lines = (whole + newline).decode("ascii", "replace").splitlines()
     found: dict[str, StepResult] = {}
     said, at, complete, values_read = "", None, False, True
     if len(lines) > _MOST_LINES:
@@ -226,8 +227,6 @@ def parse_result(data: bytes, token: str | None = None) -> JobResult:
     for number, line in enumerate(lines):
         part = _RESULT_LINE.match(line.strip())
         if part is None or complete or (part["word"] == "job") != (number == 0):
-            if number == len(lines) - 1 and number and not complete and not data.endswith(b"\n"):
-                break  # the host went down in the middle of a line
             raise _unreadable()
         word, name, code = part["word"], part["name"], part["code"]
         if word == "job":

@@ -242,25 +242,22 @@ class Doomed:
     @property
     def subfolders(self) -> tuple[str, ...]:
         """The folders that the files are in, the deepest first."""
-        found: set[str] = set()
-        for name in self.files:
-            above = ntpath.dirname(name)
-            while above:
-                found.add(above)
-                above = ntpath.dirname(above)
+        found = {name[:at] for name in self.files for at, char in enumerate(name) if char == "\\" and at}
         return tuple(sorted(found, key=lambda path: (-path.count("\\"), path)))
 
 
 def prune_job(copies: Sequence[Doomed]) -> Job:
-    """Delete copies, each on its own: its manifest gets the name PRUNING, then its listed files go, its empty folders, and PRUNING.
+    """Delete copies, ``<destination>\\<host>\\<VM>\\<copy>`` each, one independent of the other.
 
-    A copy whose folder is a link, or holds one, is left alone. Foreign files in it stay, and with them the folder.
+    The manifest gets the name PRUNING, then its listed files go, its empty folders, and PRUNING itself. A copy is left alone when its
+    folder, or one of the two above it, is a link, or when there is a link in it. Foreign files stay, and with them the folder.
     """
     values: dict[str, str] = {}
     stages = []
     for number, doomed in enumerate(copies):
         folder = f"P{number}"
-        values |= {folder: doomed.folder, f"{folder}V": ntpath.dirname(doomed.folder)}
+        machine = ntpath.dirname(doomed.folder)
+        values |= {folder: doomed.folder, f"{folder}V": machine, f"{folder}H": ntpath.dirname(machine)}
         files = {f"{folder}F{index}": name for index, name in enumerate(doomed.files)}
         below = {f"{folder}D{index}": name for index, name in enumerate(doomed.subfolders)}
         values |= files | below
@@ -271,7 +268,8 @@ def prune_job(copies: Sequence[Doomed]) -> Job:
 def _prune_steps(number: int, folder: str, files: Mapping[str, str], below: Mapping[str, str]) -> Iterator[Step]:
     base, step = f"%AGH_{folder}%", f"p{number}"
     old, new = f'"{base}\\{MANIFEST}"', f'"{base}\\{PRUNING}"'
-    yield Step(f"{step}_above", f'dir /B /AL "%AGH_{folder}V%*"', _NO_LINK)
+    yield Step(f"{step}_host", f'dir /B /AL "%AGH_{folder}H%*"', _NO_LINK)
+    yield Step(f"{step}_machine", f'dir /B /AL "%AGH_{folder}V%*"', _NO_LINK)
     yield Step(f"{step}_itself", f'dir /B /AL "{base}*"', _NO_LINK)
     yield Step(f"{step}_inside", f'dir /B /S /AL "{base}"', _NO_LINK)
     yield Step(f"{step}_mark", f"if exist {old} ren {old} {PRUNING}", None, f"not exist {old}")
@@ -308,7 +306,7 @@ def _pruned(folder: str, step: str, result: JobResult) -> Pruned:
     failed = next((name for name in result.failed if name.startswith(f"{step}_")), None)
     if failed is None:
         return Pruned(folder, False, "not_reached")
-    if failed in (f"{step}_above", f"{step}_itself", f"{step}_inside"):
+    if failed.removeprefix(f"{step}_") in ("host", "machine", "itself", "inside"):
         return Pruned(folder, False, "link")
     foreign = failed == f"{step}_end" or failed.startswith(f"{step}_folder")
     return Pruned(folder, False, "foreign_files" if foreign else "locked")

@@ -78,7 +78,8 @@ class TaskName:
     purpose: str = ""
 
     def __post_init__(self) -> None:
-        if _NAME.match(self.text) is None:
+        found = _NAME.match(self.text)
+        if found is None or found.group("run") != self.run_id or (found.group("purpose") or "") != self.purpose:
             raise ValueError(f"not the name of a task: {self.text!r}")
 
     @property
