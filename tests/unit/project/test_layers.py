@@ -20,12 +20,13 @@ LAYERS = {
     "module_utils.errors": 0, "module_utils.clock": 0,
     "module_utils.wsman": 1, "module_utils.cim": 2,
     "module_utils.protection": 3, "module_utils.windows": 3, "module_utils.hyperv": 4,
-    "module_utils.module": 5, "module_utils.operations": 6, "doc_fragments": 6, "modules": 7, "plugin_utils": 8, "action": 9,
+    "module_utils.module": 5, "module_utils.operations": 6, "doc_fragments": 6, "modules": 7, "filter": 8, "plugin_utils": 9,
+    "action": 10,
 }
-MAY_IMPORT_ANSIBLE = ("modules", "plugin_utils", "action")
+MAY_IMPORT_ANSIBLE = ("modules", "filter", "plugin_utils", "action")
 THIRD_PARTY = {
     "module_utils.wsman": {"winrm", "requests", "urllib3", "requests_ntlm", "spnego"},
-    "modules": {"ansible"}, "plugin_utils": {"ansible"}, "action": {"ansible"},
+    "modules": {"ansible"}, "filter": {"ansible"}, "plugin_utils": {"ansible"}, "action": {"ansible"},
 }
 STANDARD = frozenset(__import__("sys").stdlib_module_names) | {"__future__"}
 
@@ -81,6 +82,12 @@ def test_only_the_top_knows_ansible_and_only_the_lane_knows_third_parties(path: 
     allowed = THIRD_PARTY.get(own, set())
     roots = {name.partition(".")[0] for name in imports_of(path)} - STANDARD - {"ansible_collections"}
     assert roots <= allowed, f"{own} imports {sorted(roots - allowed)}"
+
+
+@pytest.mark.parametrize("path", sorted((PLUGINS / "filter").glob("*.py")), ids=dotted_name)
+def test_filters_know_nothing_of_hosts(path: Path) -> None:
+    imported = {layer_of(name.removeprefix(COLLECTION)) for name in imports_of(path) if name.startswith(COLLECTION)}
+    assert imported <= {"module_utils.protection", None}
 
 
 def test_the_walk_sees_the_files() -> None:

@@ -1,0 +1,149 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Role ``backup``: several policies, refusals before anything is begun, one failure beside successes, results for later plays."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from conftest import host, vm, winrm
+from controller import Controller, Run
+from simulator.fleet import Fleet
+from simulator.hyperv.spec import DiskSpec
+
+ROLE = "agentless.hyperv.backup"
+SHOW = {"name": "results", "ansible.builtin.debug": {"var": "backup_results"}, "when": "backup_results is defined"}
+POLICIES = {
+    "gold": {"destination": "E:\\Gold", "keep": {"daily": 7}, "max_age": "1d", "verify": "sha256"},
+    "silver": {"destination": "E:\\Silver"},
+    "broken": {"destination": "Q:\\Here"},
+    "later": {"method": "export", "consistency": "application", "destination": "\\\\backup01\\hyperv"},
+}
+HOSTILE = 'evil "{{ 1 + 1 }}"{% raw %}\u202e & <x>%PATH%'
+
+
+def play(controller: Controller, fleet: Fleet, variables: Mapping[str, Any], *arguments: str) -> Run:
+    """The role, then its results; they are shown even when it failed."""
+    inventory = controller.inventory(winrm(fleet), {"backup_policies": POLICIES, **variables})
+    block = {"block": [{"ansible.builtin.include_role": {"name": ROLE}}], "always": [SHOW]}
+    return controller.play([block], inventory, *arguments)
+
+
+def results(run: Run, name: str = "hv01") -> dict[str, dict[str, Any]]:
+    """The entries by the name of their VM."""
+    entries = run.of("results")[name]["backup_results"]
+    return {entry["vm"]["name"]: entry for entry in entries}
+
+
+def task(run: Run, name: str, where: str = "hv01") -> Any:
+    return run.one(f"{ROLE} : {name}", where)
+
+
+def changes(fleet: Fleet) -> list[int]:
+    with fleet.locked():
+        return [running.host.changes for running in fleet.hosts.values()]
+
+
+def test_each_machine_by_the_first_policy_that_matches(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
+    fleet = start_fleet(host("HV01", vm("sql01"), vm("SQL02"), vm("web01"), vm("scratch1"), vm("other"), vm(HOSTILE, directory="e")))
+    wanted = {"backup_set_stats": True, "backup_vms": [
+        {"name": "scratch*", "policy": "none"}, {"name": "sql0?", "policy": "gold"}, {"name": "*1", "policy": "silver"},
+        {"name": "evil*", "policy": "silver"}]}
+    predicted = play(controller, fleet, wanted, "--check", "--diff")
+    assert predicted.code == 0, predicted.output
+    due = {"sql01", "SQL02", "web01", HOSTILE}
+    assert {name: entry["changed"] for name, entry in results(predicted).items()} == dict.fromkeys(due, True)
+    assert changes(fleet) == [0]
+
+    run = play(controller, fleet, wanted)
+    assert run.code == 0, run.output
+    told = results(run)
+    assert {name: (entry["policy"], entry["changed"], entry["failed"]) for name, entry in told.items()} == {
+        "sql01": ("gold", True, False), "SQL02": ("gold", True, False), "web01": ("silver", True, False), HOSTILE: ("silver", True, False)}
+    assert told["sql01"]["folder"].startswith("E:\\Gold\\HV01\\sql01_")
+    assert told["web01"]["consistency"]["achieved"] == "crash"
+    shown = task(run, "Show what became of each virtual machine")["msg"]
+    assert "other: not protected, no entry of backup_vms matches it" in shown
+    assert not [line for line in shown if "scratch1" in line]
+    assert "\u202e" not in run.output.partition("TASK [results]")[0]
+    assert len(task(run, "Keep it for the job that follows")["ansible_stats"]["data"]["backup_results"]["hv01"]) == 4
+
+    again = play(controller, fleet, wanted)
+    assert again.code == 0, again.output
+    assert [entry["changed"] for entry in results(again).values()] == [False] * 4
+    assert {name: entry["folder"] for name, entry in results(again).items()} == {name: entry["folder"] for name, entry in told.items()}
+
+
+def test_a_failure_stops_neither_other_machines_nor_other_policies(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
+    fleet = start_fleet(host("HV01", vm("a1"), vm("a2", disks=(DiskSpec("\\\\fs\\x\\a.vhdx"),)), vm("b1"), vm("c1"), vm("d1")))
+    run = play(controller, fleet, {"backup_vms": [
+        {"name": "b*", "policy": "broken"}, {"name": "c*", "policy": "later"}, {"name": "a*", "policy": "gold"},
+        {"name": "d1", "policy": "silver"}, {"name": "gone", "policy": "silver"}]})
+    assert run.code == 2
+    told = results(run)
+    assert {name: (entry["policy"], entry["changed"], entry["error_code"]) for name, entry in told.items()} == {
+        "a1": ("gold", True, None), "a2": ("gold", False, "smb_storage"), "b1": ("broken", False, told["b1"]["error_code"]),
+        "c1": ("later", False, "method_not_available"), "d1": ("silver", True, None), "gone": ("silver", False, "vm_not_found")}
+    assert (told["b1"]["failed"], told["b1"]["error_code"]) == (True, "destination_not_local")
+    assert told["c1"]["msg"] == "The method export of the policy later is not available yet."
+    failed = task(run, "Fail when a virtual machine was not protected")
+    assert failed.status == "failed"
+    assert failed["msg"].startswith("4 of 6 virtual machines were not protected: ")
+    assert '"a2" (smb_storage, policy gold)' in failed["msg"]
+
+
+def test_a_name_of_another_host_is_its_affair(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
+    fleet = start_fleet(host("HV01", vm("sql01")), host("HV02", vm("web01")), host("HV03"))
+    run = play(controller, fleet, {"backup_destination": "E:\\Backup", "backup_vms": ["sql01", "web01"]})
+    assert run.code == 0, run.output
+    assert {name: list(results(run, name)) for name in ("hv01", "hv02", "hv03")} == {"hv01": ["sql01"], "hv02": ["web01"], "hv03": []}
+    assert results(run, "hv02")["web01"]["policy"] == "default"
+
+
+@pytest.mark.parametrize(("variables", "says"), [
+    ({"backup_vms": [{"name": "sql01", "policy": "bronze"}]}, "The policy bronze is not in backup_policies."),
+    ({"backup_vms": ["sql01"]}, "The policy default has no destination"),
+    ({"backup_vms": ["sql01"], "backup_default_policy": "typo"}, "The policy typo is not in backup_policies."),
+    ({"backup_vms": [{"nmae": "sql01", "policy": "gold"}]}, "nmae is not known"),
+    ({"backup_policies": {"x": {"destinatoin": "E:\\x"}}}, "destinatoin"),
+    ({"backup_vms": "sql01", "backup_destination": "E:\\Backup", "backup_max_age": "soon"}, "'soon' is not an age"),
+])
+def test_nothing_is_begun_with_a_wrong_plan(
+    start_fleet: Callable[..., Fleet], controller: Controller, variables: dict[str, Any], says: str
+) -> None:
+    fleet = start_fleet(host("HV01", vm("sql01")))
+    run = play(controller, fleet, variables)
+    assert run.code == 2
+    assert says in task(run, "Refuse policies and entries that mean nothing")["msg"]
+    with fleet.locked():
+        assert fleet.hosts["HV01"].host.counters.requests == 0
+
+
+@pytest.mark.parametrize(("variables", "says"), [
+    ({"backup_consistency": "perfect"}, "value of backup_consistency must be one of: application, crash, image, got: perfect"),
+    ({"backup_keep": {"fortnightly": 2}}, "fortnightly"),
+    ({"backup_policies": ["gold"]}, "backup_policies"),
+    ({"backup_timeout": "long"}, "backup_timeout"),
+])
+def test_the_argument_spec_refuses(
+    start_fleet: Callable[..., Fleet], controller: Controller, variables: dict[str, Any], says: str
+) -> None:
+    fleet = start_fleet(host("HV01", vm("sql01")))
+    run = play(controller, fleet, variables)
+    assert run.code == 2
+    failed = [result for result in run.results if result.status == "failed"]
+    assert len(failed) == 1
+    assert failed[0]["argument_errors"]
+    assert says in " ".join(failed[0]["argument_errors"])
+    with fleet.locked():
+        assert fleet.hosts["HV01"].host.counters.requests == 0
+
+
+def test_facts_only(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
+    fleet = start_fleet(host("HV01", vm("sql01")))
+    run = play(controller, fleet, {})
+    assert run.code == 0, run.output
+    assert results(run) == {}
+    assert [found["name"] for found in task(run, "Read the facts of every virtual machine")["vms"]] == ["sql01"]

@@ -1,0 +1,189 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which VM is protected by which policy, and what became of each."""
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.agentless.hyperv.plugins.filter.backup_entries import backup_entries
+from ansible_collections.agentless.hyperv.plugins.filter.backup_plan import LATER, POLICY_SPEC, backup_plan
+from ansible_collections.agentless.hyperv.plugins.modules.hyperv_vss_copy import ARGUMENT_SPEC
+from hypothesis import given
+from hypothesis import strategies as st
+
+GUID = "0A1B2C3D-0000-4000-8000-00000000000{}"
+POLICIES = {"gold": {"destination": "E:\\Gold"}, "silver": {"destination": "E:\\Silver"}, "later": {"method": "export"}}
+
+
+def vms(*names: str) -> list[dict[str, str]]:
+    return [{"vm_id": GUID.format(number), "name": name, "state": "running"} for number, name in enumerate(names)]
+
+
+def planned(machines: list[dict[str, str]], entries: Any, **values: Any) -> dict[str, list[str]]:
+    """Policy to the names that the module would be told, with the names of VMs in place of their GUIDs."""
+    plan = backup_plan(machines, entries, values.pop("policies", POLICIES), **values)
+    assert plan["problems"] == []
+    names = {vm["vm_id"]: vm["name"] for vm in machines}
+    return {task["policy"]: [names.get(name, f"<{name}>") for name in task["names"]] for task in (*plan["tasks"], *plan["unavailable"])}
+
+
+@pytest.mark.parametrize(("entries", "wanted"), [
+    ([{"name": "sql01", "policy": "gold"}, {"name": "*", "policy": "silver"}], {"gold": ["sql01"], "silver": ["SQL02", "web[1]", "a*b"]}),
+    ([{"name": "SQL0?", "policy": "gold"}], {"gold": ["sql01", "SQL02"]}),
+    ([{"name": "*", "policy": "gold"}, {"name": "sql01", "policy": "silver"}], {"gold": ["sql01", "SQL02", "web[1]", "a*b"]}),
+    ([{"name": "web[1]", "policy": "gold"}], {"gold": ["web[1]"]}),
+    ([{"name": "web[0-9]", "policy": "gold"}], {"gold": ["<web[0-9]>"]}),
+    ([{"name": ".*", "policy": "gold"}], {}),
+    ([{"name": "a*b", "policy": "gold"}], {"gold": ["a*b"]}),
+    ([{"name": "***1*", "policy": "gold"}], {"gold": ["sql01", "web[1]"]}),
+    ([{"vm_id": GUID.format(1).lower(), "policy": "gold"}], {"gold": ["SQL02"]}),
+    ([{"vm_id": "{" + GUID.format(1) + "}", "name": "ignored", "policy": "gold"}], {"gold": ["SQL02"]}),
+    ([{"vm_id": "*2", "policy": "gold"}], {"gold": ["web[1]"]}),
+    ([{"name": GUID.format(0), "policy": "gold"}], {"gold": ["sql01"]}),
+    ([{"name": "all", "policy": "gold"}], {"gold": ["sql01", "SQL02", "web[1]", "a*b"]}),
+    ([{"name": "sql*", "policy": "none"}, {"name": "*", "policy": "gold"}], {"gold": ["web[1]", "a*b"]}),
+    ([{"name": "none-such*", "policy": "gold"}], {}),
+    ([{"name": "gone", "policy": "gold"}, {"name": "GONE", "policy": "gold"}], {"gold": ["<gone>", "<GONE>"]}),
+    ([{"name": "sql01", "policy": "later"}], {"later": ["sql01"]}),
+    ([], {}),
+    (None, {}),
+])
+def test_the_first_entry_that_matches_wins(entries: Any, wanted: dict[str, list[str]]) -> None:
+    assert planned(vms("sql01", "SQL02", "web[1]", "a*b"), entries) == wanted
+
+
+@pytest.mark.parametrize("entries", ["sql01", ["sql01"], {"name": "sql01"}, [{"name": "sql01"}], ("SQL01",)])
+def test_plain_entries_have_the_variables_as_their_policy(entries: Any) -> None:
+    plan = backup_plan(vms("sql01", "web01"), entries, defaults={"destination": "E:\\Backup", "run_id": "", "keep": {}, "max_age": "20h"})
+    assert plan == {
+        "problems": [], "unavailable": [], "missing": [], "left_out": [], "unprotected": [{"vm_id": GUID.format(1), "name": "web01"}],
+        "tasks": [{"policy": "default", "method": "vss_copy", "options": {"destination": "E:\\Backup", "max_age": "20h"},
+                   "names": [GUID.format(0)], "vms": [{"vm_id": GUID.format(0), "name": "sql01"}]}]}
+
+
+def test_a_policy_says_more_than_the_variables() -> None:
+    policies = {"gold": {"max_age": "", "keep": {"daily": "7", "last": 0}, "verify": None}}
+    plan = backup_plan(vms("a"), "*", policies, "gold", {"destination": "E:\\B", "max_age": "20h", "keep": {"last": 2}, "verify": "size"})
+    assert plan["tasks"][0]["options"] == {"destination": "E:\\B", "keep": {"daily": 7, "last": 0}, "verify": "size"}
+
+
+def test_a_name_of_several_is_left_to_the_module() -> None:
+    machines = vms("twin", "Twin", "x")
+    both = [{"name": "twin", "policy": "gold"}, {"name": "*", "policy": "silver"}]
+    assert planned(machines, both) == {"gold": ["<twin>"], "silver": ["x"]}
+    assert planned(machines, [{"name": "twin*", "policy": "gold"}]) == {"gold": ["twin", "Twin"]}
+    by_id = [{"vm_id": GUID.format(1), "policy": "silver"}, {"name": "twin", "policy": "gold"}]
+    assert planned(machines, by_id) == {"silver": ["Twin"], "gold": ["twin"]}
+
+
+def test_a_name_of_another_host_is_not_missing() -> None:
+    entries = [{"name": "here", "policy": "gold"}, {"name": "there", "policy": "gold"}, {"name": "nowhere", "policy": "gold"}]
+    plan = backup_plan(vms("here"), entries, POLICIES, elsewhere=[{"vm_id": GUID.format(7), "name": "THERE"}])
+    assert plan["missing"] == ["there", "nowhere"]
+    assert plan["tasks"][0]["names"] == [GUID.format(0), "nowhere"]
+    assert plan["tasks"][0]["vms"][1] == {"vm_id": None, "name": "nowhere"}
+
+
+@pytest.mark.parametrize(("values", "says"), [
+    ({"entries": [{"name": "a", "policy": "bronze"}]}, ["The policy bronze is not in backup_policies."]),
+    ({"entries": ["a"]}, ["The policy default has no destination, and backup_destination is not set."]),
+    ({"entries": [], "default_policy": "bronze"}, ["The policy bronze is not in backup_policies."]),
+    ({"entries": [True]}, ["backup_vms, entry 1: name or vm_id must be a text."]),
+    ({"entries": [{"policy": "gold"}]}, ["backup_vms, entry 1: name or vm_id must be a text."]),
+    ({"entries": [" "]}, ["backup_vms, entry 1: name or vm_id must be a text."]),
+    ({"entries": [{"name": ["a"], "policy": "gold"}]}, ["backup_vms, entry 1: name or vm_id must be a text."]),
+    ({"entries": [{"vm_id": "sql01", "policy": "gold"}]}, ["backup_vms, entry 1: vm_id is neither a GUID nor a pattern."]),
+    ({"entries": [{"name": "a", "polcy": "gold", "policy": "gold"}]},
+     ["backup_vms, entry 1: polcy is not known; there are name, vm_id and policy."]),
+    ({"entries": [], "policies": ["gold"]}, ["backup_policies must be a dictionary of policies by name."]),
+    ({"entries": [], "policies": {"gold": "E:\\"}}, ["The policy gold must be a dictionary."]),
+    ({"entries": [], "policies": {"none": {}}}, ["The name none cannot be that of a policy: it leaves virtual machines out."]),
+    ({"entries": [], "policies": {"x": {"max_age": "soon"}}}, ["The policy x: 'soon' is not an age such as 30m, 20h or 7d."]),
+    ({"entries": [], "policies": {"x": {"run_id": "a/b"}}},
+     ["The policy x: run_id 'a/b' may have letters, digits and hyphens, at most 40."]),
+    ({"entries": [], "policies": {"x": {"timeout": 0}}}, ["The policy x: timeout must be more than 0."]),
+    ({"entries": [{"name": "a", "policy": "x"}], "policies": {"x": {"destination": None}}},
+     ["The policy x has no destination, and backup_destination is not set."]),
+])
+def test_problems_are_told_and_nothing_is_planned(values: dict[str, Any], says: list[str]) -> None:
+    plan = backup_plan(vms("a"), values["entries"], values.get("policies", POLICIES), values.get("default_policy", "default"))
+    assert plan == {"problems": says, "tasks": [], "unavailable": [], "missing": [], "left_out": [], "unprotected": []}
+
+
+@pytest.mark.parametrize(("policy", "word"), [
+    ({"methd": "export"}, "methd"), ({"method": "magic"}, "magic"), ({"consistency": "best"}, "best"),
+    ({"keep": {"daily": "many"}}, "daily"),
+    ({"keep": {"fortnightly": 1}}, "fortnightly"), ({"keep": {"last": -1}}, "last"),
+    ({"timezone": "Mars/Olympus"}, "Mars/Olympus"),
+    ({"timeout": "long"}, "timeout"),
+])
+def test_values_of_policies_are_checked(policy: dict[str, Any], word: str) -> None:
+    (problem,) = backup_plan([], [], {"x": policy})["problems"]
+    assert problem.startswith("The policy x: ")
+    assert word in problem
+
+
+def test_a_policy_that_nobody_uses_needs_no_destination() -> None:
+    assert backup_plan([], [], {"x": {}})["problems"] == []
+
+
+def test_other_input_is_an_error() -> None:
+    for bad in ("sql01", [1], [{"name": "x"}], None):
+        with pytest.raises(AnsibleFilterError):
+            backup_plan(bad, [])
+
+
+@given(st.lists(st.text(max_size=8), max_size=6), st.lists(st.text("ab*?[.\\", min_size=1, max_size=5).filter(str.strip), max_size=5))
+def test_every_machine_has_exactly_one_place(names: list[str], patterns: list[str]) -> None:
+    machines = vms(*names)
+    policies = {str(number): {"destination": "E:\\B"} for number in range(len(patterns))}
+    entries = [{"name": pattern, "policy": str(number)} for number, pattern in enumerate(patterns)]
+    plan = backup_plan(machines, entries, policies)
+    placed = [vm["vm_id"] for task in plan["tasks"] for vm in task["vms"] if vm["vm_id"]]
+    placed += [vm["vm_id"] for vm in plan["unprotected"]]
+    assert sorted(placed) == [vm["vm_id"] for vm in machines]
+
+
+def test_what_a_policy_can_say_is_what_the_module_takes() -> None:
+    for key, spec in POLICY_SPEC.items():
+        if key == "method":
+            continue
+        module = ARGUMENT_SPEC[key]
+        for part in ("type", "choices", "options"):
+            assert spec.get(part) == module.get(part), key
+
+
+# -- what became of each -----------------------------------------------------------------------------------------------
+
+PLAN = backup_plan(vms("a", "b", "c"), [
+    {"name": "a", "policy": "gold"}, {"name": "b", "policy": "silver"}, {"name": "c", "policy": "later"}], POLICIES)
+NOT_AVAILABLE = ("c", "later", False, True, "method_not_available")
+
+
+def short(entries: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    return [(entry["vm"]["name"], entry["policy"], entry["changed"], entry["failed"], entry["error_code"]) for entry in entries]
+
+
+def test_entries_of_tasks_that_succeeded_and_failed() -> None:
+    entry = {"vm": PLAN["tasks"][0]["vms"][0], "changed": True, "failed": False, "consistency": {"achieved": "crash"}, "leftovers": [],
+             "manifest": {"folder": "E:\\Gold\\x", "run_id": "r", "taken": "2026-01-01T00:00:00Z", "size": 5}}
+    told = backup_entries([{"results": [entry]}, {"msg": "full", "error_code": "destination_full", "hint": "make room"}], PLAN)
+    assert short(told) == [("a", "gold", True, False, None), ("b", "silver", False, True, "destination_full"), NOT_AVAILABLE]
+    assert (told[0]["folder"], told[0]["size"], told[0]["msg"]) == ("E:\\Gold\\x", 5, None)
+    assert (told[1]["msg"], told[1]["hint"], told[1]["folder"]) == ("full", "make room", None)
+    assert LATER[0] == "export"
+    assert told[2]["msg"] == "The method export of the policy later is not available yet."
+
+
+def test_no_result_is_a_failure() -> None:
+    assert short(backup_entries([], PLAN)) == [("a", "gold", False, True, None), ("b", "silver", False, True, None), NOT_AVAILABLE]
+    assert backup_entries([], PLAN)[0]["msg"] == "The task has no result."
+
+
+def test_other_results_are_an_error() -> None:
+    for results, plan in (([], {}), ([], None), ("x", PLAN), ([{}, {}, {}], PLAN)):
+        with pytest.raises(AnsibleFilterError):
+            backup_entries(results, plan)
