@@ -52,7 +52,8 @@ def write_inventory(fleet: Fleet, plans: Sequence[HostPlan]) -> None:
              for plan in plans}
     variables = {
         "ansible_connection": "winrm", "ansible_host": "127.0.0.1", "ansible_winrm_scheme": "http", "ansible_winrm_transport": "ntlm",
-        "ansible_user": ACCOUNT.name, "ansible_password": ACCOUNT.password, "backup_destination": DESTINATION, "backup_max_age": "20h"}
+        "ansible_user": ACCOUNT.name, "ansible_password": ACCOUNT.password, "backup_destination": DESTINATION, "backup_max_age": "20h",
+        "backup_gather": ["disks", "checkpoints", "integration", "replication", "security", "readiness"]}
     text = yaml.safe_dump({"hyperv": {"hosts": hosts, "vars": variables}}, allow_unicode=True, sort_keys=False)
     INVENTORY.write_text(f"---\n{text}", encoding="utf-8")
 
@@ -112,5 +113,10 @@ def _read(record: Path) -> tuple[dict[str, Mapping[str, Any]], dict[str, Mapping
         entry = json.loads(line)
         wanted = {_FACTS: facts, _COPY: copies}.get(entry["action"])
         if wanted is not None:
-            wanted[entry["host"].upper()] = entry["result"]
+            wanted[entry["host"].upper()] = _joined(entry["result"]) if wanted is copies else entry["result"]
     return facts, copies
+
+
+def _joined(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The result of a task that the role repeats for each policy, as if there were one policy only."""
+    return {**result, "results": [entry for policy in result.get("results", []) for entry in policy.get("results", [])]}

@@ -18,6 +18,8 @@ from simulator.fleet import Fleet
 from simulator.hyperv.spec import DiskSpec
 
 BACKUP = CHECKOUT / "playbooks" / "backup.yml"
+ROLE = "agentless.hyperv.backup"
+COPY = f"{ROLE} : Copy the chosen virtual machines out of a shadow copy"
 PROBE = CHECKOUT / "playbooks" / "probe.yml"
 
 
@@ -31,20 +33,20 @@ def test_backup_copies_what_the_inventory_names(start_fleet: Callable[..., Fleet
     hosts = winrm(fleet)
     hosts["hv01"]["backup_vms"] = [{"name": "*", "policy": "gold"}]
     hosts["hv02"]["backup_vms"] = ["web02"]
-    inventory = controller.inventory(hosts, {"backup_destination": "E:\\Backup"})
+    inventory = controller.inventory(hosts, {"backup_destination": "E:\\Backup", "backup_policies": {"gold": {}}})
     run = controller.play(BACKUP, inventory)
     assert run.code == 2
     assert "\x1b[31m" not in run.output
     assert "\u202e" not in run.output
-    copied = run.one("Copy the chosen virtual machines out of a shadow copy", "hv01")
+    copied = run.one(COPY, "hv01")
     arrived = evil.replace("\x1b", "?")  # control characters never survive the way (wire 2.5)
-    assert {entry["vm"]["name"] for entry in copied["results"]} == {arrived, "sql01"}
+    assert {entry["vm"]["name"] for entry in copied["results"][0]["results"]} == {arrived, "sql01"}
     assert copied["changed"] is True
-    failed = run.one("Fail when a virtual machine was not protected", "hv02")
+    failed = run.one(f"{ROLE} : Fail when a virtual machine was not protected", "hv02")
     assert (failed.status, "smb_storage" in failed["msg"]) == ("failed", True)
     again = controller.play(BACKUP, inventory, "--limit", "hv01", "--diff")
     assert again.code == 0, again.output
-    assert again.one("Copy the chosen virtual machines out of a shadow copy")["changed"] is False
+    assert again.one(COPY)["changed"] is False
 
 
 def test_backup_in_check_mode_writes_nothing(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
@@ -52,7 +54,7 @@ def test_backup_in_check_mode_writes_nothing(start_fleet: Callable[..., Fleet], 
     inventory = controller.inventory(winrm(fleet), {"backup_destination": "E:\\Backup", "backup_vms": ["sql01"]})
     run = controller.play(BACKUP, inventory, "--check", "--diff")
     assert run.code == 0, run.output
-    assert run.one("Copy the chosen virtual machines out of a shadow copy")["changed"] is True
+    assert run.one(COPY)["changed"] is True
     with fleet.locked():
         assert fleet.hosts["HV01"].host.changes == 0
 
