@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader, CimWriter
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Clock, Deadline
-from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover, OutcomeUnknown
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import files, jobs, tasks
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.jobs import Job, JobResult
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.programs import (
@@ -32,17 +32,20 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.windows.programs 
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import StateFolder
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.system import CIMV2
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.tasks import Following, RunAs, TaskLook, TaskName
+from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.shell import ProgramResult
 
 JOBS = "jobs"
 _TRIES = 3
 _PAUSE = 2.0
 
 _FINDSTR = '%SystemRoot%\\System32\\findstr.exe "^" '
+_MADE = "made"
 # one line: the folder is made by this run or nothing happens, and what was written is shown
-PREPARE = Command(f'mkdir "%AGH_JOB%" && set {PREFIX}>"%AGH_JOB%\\{jobs.VALUES}"&& {_FINDSTR}>"%AGH_JOB%\\{jobs.SCRIPT}"'
+PREPARE = Command(f'mkdir "%AGH_JOB%" && echo {_MADE}&& set {PREFIX}>"%AGH_JOB%\\{jobs.VALUES}"&& {_FINDSTR}>"%AGH_JOB%\\{jobs.SCRIPT}"'
                   f' && type "%AGH_JOB%\\{jobs.VALUES}" && type "%AGH_JOB%\\{jobs.SCRIPT}"')
 SHOW = Command(f'type "%AGH_JOB%\\{jobs.VALUES}" && type "%AGH_JOB%\\{jobs.SCRIPT}"', reads_only=True)
 RUN = Command(f'%SystemRoot%\\System32\\cmd.exe /d /v:off /c "%AGH_JOB%\\{jobs.SCRIPT}"')
+EXISTS = Command('if exist "%AGH_JOB%\\" (exit 0) else (exit 3)', reads_only=True)
 REMOVE = Command('(if exist "%AGH_JOB%\\" rmdir /S /Q "%AGH_JOB%") & if exist "%AGH_JOB%\\" exit 3')
 LIST = Command('dir /B /AD "%AGH_JOBS%"', reads_only=True)
 
@@ -83,18 +86,25 @@ def prepare(writer: CimWriter, folder: StateFolder, name: TaskName, job: Job) ->
 
     Raises HypervError ``job_exists`` when a folder of this name is there, ``job_not_prepared`` when the files are not what was sent.
     """
-    values = {**job.values, "JOB": job_folder(folder, name), "UTF8": jobs.SENTINEL}
-    text = jobs.script(job, secrets.token_hex(6))
+    values, text = _values(folder, name, job), jobs.script(job, secrets.token_hex(6))
     try:
         with writing_programs(writer, values) as programs:
-            made = programs.run(PREPARE, timeout=files.SHORT, stdin=text)
-            if not _holds(made.stdout, values, text):
-                raise _not_prepared(programs, folder, name, said(made))
-            for file_name, data in job.files.items():
-                _put(programs, file_name, data)
+            _write(programs, folder, name, job, text)
     except HypervError as error:
         if error.error_code in ("job_exists", "job_not_prepared") or not _is_there(writer, values, text, job):
             raise  # a folder without a task is nobody's work: adopt and the clean-up remove it
+
+
+def _values(folder: StateFolder, name: TaskName, job: Job) -> dict[str, str]:
+    return {**job.values, "JOB": job_folder(folder, name), "UTF8": jobs.SENTINEL}
+
+
+def _write(programs: Programs, folder: StateFolder, name: TaskName, job: Job, text: bytes) -> None:
+    made = programs.run(PREPARE, timeout=files.SHORT, stdin=text)
+    if not _holds(made.stdout.removeprefix(f"{_MADE}\r\n".encode("ascii")), _values(folder, name, job), text):
+        raise _not_prepared(programs, folder, name, made)
+    for file_name, data in job.files.items():
+        _put(programs, file_name, data)
 
 
 def _put(programs: Programs, file_name: str, data: bytes) -> None:
@@ -104,13 +114,13 @@ def _put(programs: Programs, file_name: str, data: bytes) -> None:
         raise HypervError(f"The file {file_name} of a job was not written as it was sent: {said(shown)}", error_code="job_not_prepared")
 
 
-def _not_prepared(programs: Programs, folder: StateFolder, name: TaskName, text: str) -> HypervError:
-    exists = programs.run(Command('if exist "%AGH_JOB%\\" (exit 0) else (exit 3)', reads_only=True), timeout=files.SHORT).exit_code == 0
-    if exists:
+def _not_prepared(programs: Programs, folder: StateFolder, name: TaskName, made: ProgramResult) -> HypervError:
+    ours = made.stdout.startswith(_MADE.encode("ascii"))
+    if not ours and programs.run(EXISTS, timeout=files.SHORT).exit_code == 0:
         return HypervError(f"A job {name.text} is on the host already.", error_code="job_exists",
                            hint="An earlier run left it; the clean-up removes it, or a retry of that run goes on with it.",
                            details={"job": job_folder(folder, name)})
-    return HypervError(f"The files of the job {name.text} could not be written on the host: {text}", error_code="job_not_prepared",
+    return HypervError(f"The files of the job {name.text} could not be written on the host: {said(made)}", error_code="job_not_prepared",
                        hint="Is the system drive full?")
 
 
@@ -132,21 +142,24 @@ def _is_there(reader: CimReader, values: Mapping[str, str], text: bytes, job: Jo
 def collect(reader: CimReader, folder: StateFolder, name: TaskName, outputs: Sequence[str] = ()) -> JobEnd | None:
     """The result of a job that does not run any more, with the outputs of these steps; None when it left none. Five requests.
 
-    Raises HypervError ``job_result_unreadable``.
+    Reading does no harm twice, so a lost answer is asked for again. Raises HypervError ``job_result_unreadable``.
     """
+    for _unused in range(_TRIES - 1):
+        with contextlib.suppress(OutcomeUnknown):
+            return _collect(reader, folder, name, outputs)
+    return _collect(reader, folder, name, outputs)
+
+
+def _collect(reader: CimReader, folder: StateFolder, name: TaskName, outputs: Sequence[str]) -> JobEnd | None:
     mark = secrets.token_hex(6)
     with reading_programs(reader, {"JOB": job_folder(folder, name)}) as programs:
         shown = programs.run(Command(jobs.reading_line(mark, outputs), reads_only=True), timeout=files.SHORT)
-        text, found = jobs.split_reading(shown.stdout, mark, outputs)
-        if not text.strip():
+        end = _told(shown.stdout, mark, outputs)
+        if end is None:
             return None
-        result = jobs.parse_result(text)
-        wrong = [*result.failed[:3], *([result.at] if result.at else [])]
-        failures = {}
-        for step in wrong:
-            told = programs.run(Command(f'type "%AGH_JOB%\\{step}.out"', reads_only=True), timeout=files.SHORT)
-            failures[step] = said(told)
-    return JobEnd(None, result, found, failures)
+        told = {step: programs.run(Command(f'type "%AGH_JOB%\\{step}.out"', reads_only=True), timeout=files.SHORT)
+                for step in list(end.failures)[:3]}
+    return replace(end, failures={step: said(result) for step, result in told.items()})
 
 
 def read_output(reader: CimReader, folder: StateFolder, name: TaskName, step: str) -> bytes:
@@ -169,14 +182,28 @@ def remove(writer: CimWriter, folder: StateFolder, name: TaskName, *, clock: Clo
     """Take the task and the folder of a job away, whatever is there of them; what could not be removed. A task that runs is ended."""
     try:
         look = tasks.find(writer, name)
+        if look is not None and look.running:
+            tasks.stop(writer, name)
         if look is not None:
-            if look.running:
-                tasks.stop(writer, name)
             tasks.delete(writer, name)
     except HypervError:
-        location = f"{tasks.FOLDER}{name.text}"  # its folder stays, too: a task without its script would only fail
-        return [Leftover("task", name.text, location, f'schtasks /delete /f /tn "{location}"')]
+        return [_task_left(name)]
     return _remove_folder(writer, folder, name, clock)
+
+
+def _remove_ended(writer: CimWriter, folder: StateFolder, name: TaskName, clock: Clock) -> list[Leftover]:
+    """The same for a task that is known not to run."""
+    try:
+        tasks.delete(writer, name)
+    except HypervError:
+        return [_task_left(name)]
+    return _remove_folder(writer, folder, name, clock)
+
+
+def _task_left(name: TaskName) -> Leftover:
+    """A task that could not be removed. Its folder stays, too: a task without its script would only fail."""
+    location = f"{tasks.FOLDER}{name.text}"
+    return Leftover("task", name.text, location, f'schtasks /delete /f /tn "{location}"')
 
 
 def _remove_folder(writer: CimWriter, folder: StateFolder, name: TaskName, clock: Clock) -> list[Leftover]:
@@ -210,37 +237,95 @@ def begin(writer: CimWriter, folder: StateFolder, name: TaskName, job: Job, run_
         tasks.register(writer, name, script_of(folder, name), run_as, clock=clock)
         tasks.start(writer, name, clock=clock)
     except HypervError as error:
-        if error.error_code == "job_exists":
-            raise  # that is another run's
-        others = not registered or isinstance(error, tasks.TaskExists)
-        leftovers = _remove_folder(writer, folder, name, clock) if others else remove(writer, folder, name, clock=clock)
-        raise _with(error, leftovers) from error
+        raise _undone(writer, folder, name, error, registered, clock) from error
 
 
 def finish(writer: CimWriter, folder: StateFolder, name: TaskName, *, clock: Clock, deadline: Deadline, outputs: Sequence[str] = (),
            progress: Callable[[Following], None] | None = None, started: bool = True) -> JobEnd:
     """Follow a job to its end, read its result and remove it. ``started`` False adopts one that an earlier run began.
 
-    When the time is over first, the job goes on and everything stays (``running``). Raises what tasks.follow raises, and the errors of
-    tasks.why_no_result for a job that left none or half of one; then it is removed, too, and its parts that remain are in ``leftovers``.
+    When the time is over first, the job goes on and everything stays (``running``); likewise when the connection breaks: a result is never
+    removed unread. Raises what tasks.follow raises, and the errors of tasks.why_no_result for a job that left none or half of one,
+    ``job_values_garbled`` and ``job_result_unreadable``; then it is removed, too, and what remains of it is in ``leftovers``.
     """
     look = tasks.follow(writer, name, clock=clock, deadline=deadline, progress=progress, started=started)
     if look.running or (started and not look.has_run):
         return JobEnd(look, None)
     try:
         end = collect(writer, folder, name, outputs)
-        if end is None or end.result is None or not end.result.complete:
-            raise _incomplete(writer, look, end)
-        _expect_values(end.result)
     except HypervError as error:
-        raise _with(error, remove(writer, folder, name, clock=clock)) from error
-    return _cleaned(JobEnd(look, end.result, end.outputs, end.failures), remove(writer, folder, name, clock=clock))
+        if error.error_code != jobs.UNREADABLE:
+            raise
+        raise _with(error, _remove_ended(writer, folder, name, clock)) from error
+    problem = _problem(writer, look, end)
+    leftovers = _remove_ended(writer, folder, name, clock)
+    if problem is not None or end is None:
+        raise _with(problem or tasks.why_no_result(look), leftovers)
+    return replace(end, look=look, leftovers=tuple(leftovers))
 
 
-def _expect_values(result: JobResult) -> None:
-    if not result.values_read:
-        raise HypervError("A job on the host could not read its values as they were written.", error_code="job_values_garbled",
-                          hint="Nothing was done. Does the host have code page 65001?")
+def run_reading(writer: CimWriter, folder: StateFolder, name: TaskName, job: Job, run_as: RunAs = tasks.SYSTEM, *, clock: Clock,
+                deadline: Deadline) -> JobEnd:
+    """A short job that only reads, so that its result may be lost together with its folder: one shell for all, 12 requests and the looks.
+
+    Ends as :func:`run` does. When the time is over first, the job stays for :func:`adopt`.
+    """
+    text = jobs.script(job, secrets.token_hex(6))
+    steps = tuple(step.name for step in job.steps())
+    mark = secrets.token_hex(6)
+    registered = False
+    try:
+        with writing_programs(writer, _values(folder, name, job)) as programs:
+            _write(programs, folder, name, job, text)
+            registered = True
+            tasks.register(writer, name, script_of(folder, name), run_as, clock=clock)
+            tasks.start(writer, name, clock=clock)
+            look = tasks.follow(writer, name, clock=clock, deadline=deadline)
+            if look.running or not look.has_run:
+                return JobEnd(look, None)
+            shown = programs.run(Command(f"{jobs.reading_line(mark, steps)} & {REMOVE.line}"), timeout=files.SHORT)
+            tasks.delete(writer, name)
+        end = _told(shown.stdout, mark, steps)
+        problem = _problem(writer, look, end)
+        if problem is not None or end is None:
+            raise problem or tasks.why_no_result(look)
+        return replace(end, look=look)
+    except HypervError as error:
+        raise _undone(writer, folder, name, error, registered, clock) from error
+
+
+def _told(printed: bytes, mark: str, steps: Sequence[str]) -> JobEnd | None:
+    """The result out of what a job left altogether; None when it left nothing."""
+    text, outputs = jobs.split_reading(printed, mark, steps)
+    if not text.strip():
+        return None
+    result = jobs.parse_result(text)
+    wrong = [*result.failed, *([result.at] if result.at else [])]
+    return JobEnd(None, result, outputs, {step: said(ProgramResult(1, outputs.get(step, b""), b"")) for step in wrong})
+
+
+def _problem(reader: CimReader, look: TaskLook, end: JobEnd | None) -> HypervError | None:
+    """Why the end of a job cannot be believed; None when it can."""
+    if end is None or end.result is None or not end.result.complete:
+        error = tasks.why_no_result(look, last_boot=_last_boot(reader))
+        if end is not None and end.result is not None and end.result.at is not None:
+            error.details["job"] = {"step": end.result.at, "said": end.failures.get(end.result.at, "")}
+        return error
+    return None if end.result.values_read else garbled()
+
+
+def garbled() -> HypervError:
+    """The error for a script that did not get its values."""
+    return HypervError("A job on the host could not read its values as they were written.", error_code="job_values_garbled",
+                       hint="Nothing was done. Does the host have code page 65001?")
+
+
+def _undone(writer: CimWriter, folder: StateFolder, name: TaskName, error: HypervError, registered: bool, clock: Clock) -> HypervError:
+    """The error of a job that did not come to its end, with what remains of it. What another run has there is not touched."""
+    if error.error_code == "job_exists":
+        return error
+    own_task = registered and not isinstance(error, tasks.TaskExists)
+    return _with(error, remove(writer, folder, name, clock=clock) if own_task else _remove_folder(writer, folder, name, clock))
 
 
 def _cleaned(end: JobEnd, leftovers: Sequence[Leftover]) -> JobEnd:
@@ -286,29 +371,18 @@ def run_in_session(writer: CimWriter, folder: StateFolder, name: TaskName, job: 
         end = collect(writer, folder, name, job.outputs)
         if end is None or end.result is None or not end.result.complete:
             raise HypervError("A job in the session left no complete result.", error_code="job_no_result")
-        _expect_values(end.result)
+        if not end.result.values_read:
+            raise garbled()
     except HypervError as error:
         raise _with(error, _remove_folder(writer, folder, name, clock)) from error
     return _cleaned(end, _remove_folder(writer, folder, name, clock))
 
 
-def _incomplete(reader: CimReader, look: TaskLook, end: JobEnd | None) -> HypervError:
-    error = tasks.why_no_result(look, last_boot=_last_boot(reader))
-    if end is not None and end.result is not None and end.result.at is not None:
-        error.details["job"] = {"step": end.result.at, "said": end.failures.get(end.result.at, "")}
-    return error
-
-
 def _last_boot(reader: CimReader) -> datetime | None:
-    for row in _rows(reader):
-        return row
-    return None
-
-
-def _rows(reader: CimReader) -> Iterator[datetime | None]:
+    """When the host started; None when it cannot be asked, which must not hide the error that this is for."""
     with contextlib.suppress(HypervError):
-        for row in reader.enumerate(CIMV2, "Win32_OperatingSystem"):
-            yield row.time("LastBootUpTime")
+        return next((row.time("LastBootUpTime") for row in reader.enumerate(CIMV2, "Win32_OperatingSystem")), None)
+    return None
 
 
 def _with(error: HypervError, leftovers: Sequence[Leftover]) -> HypervError:

@@ -28,6 +28,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.errors import Hyp
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.programs import LONGEST_LINE, PREFIX, check_value, expanded_length
 
 SCRIPT, VALUES, RESULT, UNFINISHED, STARTED = "run.cmd", "values.txt", "result.txt", "result.new", "started"
+UNREADABLE = "job_result_unreadable"
 RAN_BEFORE = 77
 """Exit code of a script that was started a second time."""
 SENTINEL = "\u00e9"

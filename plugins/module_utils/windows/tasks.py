@@ -334,6 +334,8 @@ def follow(reader: CimReader, name: TaskName, *, clock: Clock, deadline: Deadlin
     Raises TaskVanished, HypervError ``task_not_started``, and what keeps the host from being read.
     """
     began, pause, lost = clock.monotonic(), shortest, 0
+    if started:
+        clock.sleep(min(shortest, deadline.remaining()))  # it cannot have begun yet
     while True:
         try:
             look = find(reader, name)
