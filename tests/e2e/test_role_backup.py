@@ -94,6 +94,21 @@ def test_a_failure_stops_neither_other_machines_nor_other_policies(start_fleet: 
     assert '"a2" (smb_storage, policy gold)' in failed["msg"]
 
 
+def test_a_host_that_went_away_after_the_facts_has_a_report(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
+    fleet = start_fleet(host("HV01", vm("sql01"), vm("web01")))
+    hosts = winrm(fleet)
+    port = hosts["hv01"]["ansible_port"]
+    hosts["hv01"]["ansible_port"] = f"{{{{ 1 if (__backup_task | default({{}})).policy | default('') == 'silver' else {port} }}}}"
+    inventory = controller.inventory(hosts, {"backup_policies": POLICIES, "backup_vms": [
+        {"name": "sql01", "policy": "gold"}, {"name": "web01", "policy": "silver"}]})
+    run = controller.play([{"block": [{"ansible.builtin.include_role": {"name": ROLE}}], "always": [SHOW]}], inventory)
+    assert run.code == 2
+    told = results(run)
+    assert {name: (entry["changed"], entry["failed"], entry["error_code"]) for name, entry in told.items()} == {
+        "sql01": (True, False, None), "web01": (False, True, "unreachable")}
+    assert '"web01" (unreachable, policy silver)' in task(run, "Fail when a virtual machine was not protected")["msg"]
+
+
 def test_a_name_of_another_host_is_its_affair(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
     fleet = start_fleet(host("HV01", vm("sql01")), host("HV02", vm("web01")), host("HV03"))
     run = play(controller, fleet, {"backup_destination": "E:\\Backup", "backup_vms": ["sql01", "web01"]})
