@@ -24,7 +24,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, OutcomeUnknown
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.jobs import Stage, Step
@@ -63,11 +62,8 @@ class LeaseLost(HypervError):
     error_code = "lease_lost"
 
 
-class LeaseRunner(Protocol):
-    """Where the commands run: a shell of the host (``files.run``), or a task when the place is a UNC target."""
-
-    def __call__(self, command: Command, values: Mapping[str, str]) -> ProgramResult:
-        """Run one command with these values."""
+LeaseRunner = Callable[[Command, Mapping[str, str]], ProgramResult]
+"""Runs one command with its values: in a shell of the host (``files.run``), or otherwise, where the place is a UNC target."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +182,9 @@ def renew(run: LeaseRunner, lease: Lease, *, duration: timedelta, host_time: Cal
     """Extend a lease from now on; one command. Raises LeaseLost when it is not ours any more: then stop what it protects."""
     later = new_lease(lease.place, lease.run_id, lease.token, now=host_time(), duration=duration)
     if later.expires <= lease.expires:
+        found = look(run, lease.place)
+        if found.lease != lease:
+            raise _lost(lease, found)
         return lease
     return _take_over(run, lease, later)
 
@@ -205,9 +204,7 @@ def _take_over(run: LeaseRunner, old: Lease, new: Lease) -> Lease:
     found = read_entries(new.place, result.stdout)
     if found.lease == new:
         return new
-    holder = "nobody" if found.lease is None else f"the run {found.lease.run_id}"
-    raise LeaseLost(f"The lease {new.place.path} of the run {new.run_id} is lost: {holder} has it now.",
-                    hint="The run took longer than its lease, or was started twice.")
+    raise _lost(new, found)
 
 
 def _run(run: LeaseRunner, command: Command, place: LeasePlace, values: Mapping[str, str]) -> ProgramResult:
@@ -231,6 +228,12 @@ def _held(lease: Lease) -> LeaseHeld:
     return LeaseHeld(f"Another run ({lease.run_id}) works in {lease.place.folder} until {until} at most.",
                      hint="Wait for it; a lease of a run that died ends by itself.",
                      details={"lease": {"path": lease.place.path, "run_id": lease.run_id, "expires": until}})
+
+
+def _lost(lease: Lease, found: Found) -> LeaseLost:
+    holder = "nobody" if found.lease is None else f"the run {found.lease.run_id}"
+    return LeaseLost(f"The lease {lease.place.path} of the run {lease.run_id} is lost: {holder} has it now.",
+                     hint="The run took longer than its lease, or was started twice.")
 
 
 def _damaged(place: LeasePlace, damage: str) -> HypervError:
@@ -262,8 +265,9 @@ def replace_stage(lease: Lease, old: Lease, prefix: str = "") -> tuple[Stage, di
 def release_stage(lease: Lease, prefix: str = "") -> tuple[Stage, dict[str, str]]:
     """The last part of a job: the lease is given back; never essential."""
     removal = _removal(lease.place, lease.entry, lease.token)
-    values = {prefix + name: value for name, value in {**removal, "ENTRY": lease.entry}.items()}
-    line = _prefixed(REMOVE.line.removesuffix(f" & {_LIST}"), prefix, values)
+    values = {f"{prefix}LEASE": removal["LEASE"], f"{prefix}BROKEN": removal["BROKEN"], f"{prefix}ENTRY": lease.entry}
+    plain = REMOVE.line.removesuffix(f" & {_LIST}").replace("%AGH_OLD%", "%AGH_ENTRY%")
+    line = _prefixed(plain, prefix, values)
     step = Step(f"{prefix.lower()}lease_release", line, None, f'not exist "%AGH_{prefix}LEASE%\\%AGH_{prefix}ENTRY%"')
     return Stage((step,), essential=False), values
 
