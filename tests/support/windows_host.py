@@ -13,7 +13,7 @@ from typing import Any
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimWriter
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import state
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import StateFolder
-from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.endpoint import Endpoint
+from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.endpoint import AuthenticationMethod, Endpoint
 from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.lane import PywinrmLane
 from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.session import WsmanSession
 from simulator.cim.model import Account
@@ -81,15 +81,15 @@ class WindowsHost:
 
 
 @contextmanager
-def windows_host(root: Path, *, user: str = "Administrator", file_servers: Sequence[FileServerSpec] = (), ready: bool = True,
-                 **spec: Any) -> Iterator[WindowsHost]:
+def windows_host(root: Path, *, user: str = "Administrator", transport: AuthenticationMethod = "ntlm",
+                 file_servers: Sequence[FileServerSpec] = (), ready: bool = True, **spec: Any) -> Iterator[WindowsHost]:
     """A member of example.test with C: and D:, whose state folder is there when ``ready``."""
     given = {"name": "HV01", "domain": "example.test", "accounts": (ADMINISTRATOR, BACKUP, CLERK), "volumes": VOLUMES, **spec}
     with Fleet([HostSpec(**given)], root, file_servers=file_servers) as fleet:
         running = fleet.hosts[given["name"]]
         clock = HostTime(fleet, running)
-        lane = PywinrmLane(Endpoint(scheme="http", host="127.0.0.1", port=running.port, transport="ntlm", username=user, password=PASSWORD),
-                           clock)
+        lane = PywinrmLane(Endpoint(scheme="http", host="127.0.0.1", port=running.port, transport=transport, username=user,
+                                    password=PASSWORD), clock)
         try:
             writer = CimWriter(WsmanSession(lane, clock), clock)
             folder = state.state_folder("C:")

@@ -14,7 +14,6 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimWriter
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Deadline
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import AccessDenied, ConnectionFailed, HypervError
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import tasks
@@ -26,6 +25,8 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.windows.tasks imp
     TaskName,
     TaskVanished,
 )
+from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.endpoint import Endpoint
+from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.lane import PywinrmLane
 from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.session import WsmanSession
 from hypothesis import given
 from hypothesis import strategies as st
@@ -248,26 +249,26 @@ def test_a_wrong_account_is_tried_once(hv: WindowsHost, account: str, password: 
 
 
 def test_a_password_does_not_travel_in_the_open(start: START) -> None:
-    hv = start(listener=ListenerSpec(schemes=("Basic",), allow_unencrypted=True))
-    lane = RecordingLane(*[_not_found] * 2)
-    clock = ManualClock()
+    hv = start(listener=ListenerSpec(schemes=("Basic",), allow_unencrypted=True), transport="basic")
+    script(hv, "@exit /b 0")
     with pytest.raises(HypervError) as error:
-        tasks.register(CimWriter(WsmanSession(lane, clock), clock), NAME, SCRIPT, RunAs("EXAMPLE\\b", "s3cret-Pa55"), clock=clock)
+        tasks.register(hv.writer, NAME, SCRIPT, RunAs("EXAMPLE\\backup", PASSWORD), clock=hv.clock)
     assert error.value.error_code == "channel_not_encrypted"
-    assert lane.verbs == ["Get"]
-    assert not any(b"s3cret" in request.raw for request in lane.requests)
-    assert hv.tasks() == []
+    assert set(hv.host.counters.by_operation) == {"Get"}
+    tasks.register(hv.writer, NAME, SCRIPT, clock=hv.clock)
+    assert hv.tasks() == [NAME.text]
 
 
-def _not_found(_request: object) -> str:
-    return ('<s:Fault><s:Code><s:Value>s:Sender</s:Value><s:Subcode><s:Value>a:DestinationUnreachable</s:Value></s:Subcode></s:Code>'
-            '<s:Reason><s:Text xml:lang="">x</s:Text></s:Reason><s:Detail><f:WSManFault Code="2150858752"/></s:Detail></s:Fault>')
+def test_a_lane_that_does_not_say_counts_as_open() -> None:
+    clock = ManualClock()
+    assert WsmanSession(RecordingLane(), clock).encrypted is False
 
 
 def test_sealed_messages_and_tls_count_as_encrypted(hv: WindowsHost) -> None:
     assert hv.writer.session.encrypted is False, "without a connection nobody knows"
     tasks.find(hv.writer, NAME)
     assert hv.writer.session.encrypted is True
+    assert PywinrmLane(Endpoint(scheme="https", host="hv", port=5986, username="x", password="x")).encrypted is True
 
 
 # -- faults --------------------------------------------------------------------------------------------------------------
