@@ -4,7 +4,7 @@
 """The collection's folder on a host: links to shadow copies and intents live there (ARCHITECTURE, *State folder*).
 
 It lies below ProgramData, where every local user may make folders. So it is made closed, and it is trusted only when it is
-no reparse point, belongs to Administrators or SYSTEM, and its access list admits exactly these two. All of that is read by SID.
+no reparse point, belongs to Administrators, and its access list admits exactly them and SYSTEM. None of that depends on the language.
 """
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ EXISTS = Command('if exist "%AGH_STATE%" (exit 0) else (exit 3)', reads_only=Tru
 MAKE = Command('mkdir "%AGH_NEW%"')
 CLOSE = Command(_ICACLS + '"%AGH_NEW%" /inheritance:r /grant:r *S-1-5-18:(OI)(CI)F *S-1-5-32-544:(OI)(CI)F /Q')
 OWN_NEW = Command(_ICACLS + '"%AGH_NEW%" /setowner *S-1-5-32-544 /Q')
-OWN = Command(_ICACLS + '"%AGH_STATE%" /setowner *S-1-5-32-544 /Q')
+# a folder that Administrators own for certain, and the lines of both: what stands before the names must be the same in any language
+OWNERS = Command(f'mkdir "%AGH_NEW%" && {_ICACLS}"%AGH_NEW%" /setowner *S-1-5-32-544 /Q >nul'
+                 ' & dir /Q /AD "%AGH_STATE%*" & rmdir "%AGH_NEW%"')
 # ren fails when the name is taken, where move would put the folder inside
 NAME = Command(f'ren "%AGH_NEW%" {FOLDER}')
 DROP = Command('rmdir "%AGH_NEW%" || exit 3')
@@ -203,6 +205,23 @@ def problem_with_sddl(sddl: str) -> str | None:
     return f"it does not give full control to {', '.join(sorted(missing))}" if missing else None
 
 
+def problem_with_owner(listed: str, reference: str) -> str | None:
+    """Why the folder's owner cannot be trusted; None when it is that of ``reference``, a folder that Administrators own.
+
+    ``listed`` is what ``dir /Q`` shows of both. Dates differ, and the words are the host's: so what stands from ``<`` up to the
+    name is compared. Who owns a folder could close it today, and have put anything into it yesterday.
+    """
+    before: dict[str, str] = {}
+    for line in listed.splitlines():
+        for name in (FOLDER, reference):
+            head = line.rstrip()
+            if "<" in head and head.lower().endswith(name.lower()):  # a long owner is cut, and no space need follow it
+                before[name] = head[head.index("<"):-len(name)].strip()
+    if set(before) != {FOLDER, reference}:
+        return "its owner cannot be read"
+    return None if before[FOLDER] == before[reference] else "it does not belong to Administrators"
+
+
 def sddl_of(saved: bytes) -> str:
     """The descriptor in what ``icacls /save`` wrote: a name and then SDDL, in UTF-16; ``type`` may have turned it into UTF-8."""
     text = saved.decode("utf-16-le", "replace") if b"\x00" in saved else saved.decode("utf-8", "replace")
@@ -224,11 +243,11 @@ def ensure(writer: CimWriter, folder: StateFolder) -> None:
         _refuse_links(programs, folder)
         if programs.run(EXISTS, timeout=files.SHORT).exit_code != 0:
             _make(programs, folder, writer)
-        problem = _problem(programs)
+        owners = programs.run(OWNERS, timeout=files.SHORT).stdout.decode("utf-8", "replace")
+        problem = problem_with_owner(owners, f"{FOLDER}.{token}") or _problem(programs)
         if problem is not None:
             raise _untrusted(folder, problem)
         _refuse_links(programs, folder)
-        files.expect_success(programs.run(OWN, timeout=files.SHORT), f"Owning {folder.path}", "state_dir_not_made")
         programs.run(MAKE_PARTS, timeout=files.SHORT)  # existing ones make it fail: only what they are counts, and they inherit
 
 
@@ -263,7 +282,7 @@ def _untrusted(folder: StateFolder, problem: str) -> HypervError:
     return HypervError(
         f"The folder {folder.path} on the host cannot be trusted: {problem}.", error_code="state_dir_untrusted",
         hint="Look who made it and why. If it is of no use, remove it; the next run "
-             " makes a new one that only SYSTEM and Administrators can use.")
+             "makes a new one that only SYSTEM and Administrators can use.")
 
 
 def write_intent(writer: CimWriter, folder: StateFolder, intent: Intent) -> None:

@@ -15,11 +15,15 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Dead
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
 from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.endpoint import Lane
 from ansible_collections.agentless.hyperv.plugins.modules import hyperv_cleanup, hyperv_shadow_copy, hyperv_vss_copy
+from simulator.cim.model import Account
 from simulator.hyperv.spec import VmSpec
 from simulator.soap.rules import lost_after, lost_before
 from simulator.spec import Quirks
+from simulator.windows import acl
+from simulator.windows.acl import Ace, Acl
 from simulator.windows.spec import VolumeSpec
 from support import in_process
+from support.in_process import ADMINISTRATOR
 
 Start = Callable[..., Any]
 VOLUMES = (VolumeSpec("C:"), VolumeSpec("D:"), VolumeSpec("E:"))
@@ -353,6 +357,28 @@ def test_a_planted_state_folder_is_never_believed(start: Start) -> None:
         clean(runner, remove=True)
     assert refused.value.error_code == "state_dir_untrusted"
     assert shadows(runner) == [theirs]
+
+
+@pytest.mark.parametrize("locale", ["en-US", "de-DE", "ja-JP"])
+def test_a_folder_that_a_user_planted_and_then_closed_is_not_believed(start: Start, locale: str) -> None:
+    """He may close his own folder exactly as the collection closes its own; what he put into it before still stands there."""
+    runner = start(volumes=VOLUMES, locale=locale, accounts=(ADMINISTRATOR, Account("joe", "J0e-password")))
+    theirs = foreign(runner)
+    with runner.fleet.locked():
+        joe = runner.running.host.files_as("joe")
+        joe.make_folder(STATE)
+        joe.make_folder(STATE + "\\s")
+        joe.link(f"{STATE}\\s\\{theirs}", "C:\\Windows")
+        aces = tuple(Ace(sid, acl.FULL, frozenset({"OI", "CI"})) for sid in (acl.SYSTEM, acl.ADMINISTRATORS))
+        joe.files.set_acl(joe.files.resolve(STATE), Acl(aces, protected=True), joe.token)
+    later(runner, 2 * HOUR)
+    assert clean(runner)["counts"]["ours"] == 1, "an audit can only say what the folder says"
+    for attempt in (lambda: clean(runner, remove=True), lambda: runner.run(hyperv_shadow_copy, volume="D:\\")):
+        with pytest.raises(HypervError) as refused:
+            attempt()
+        assert (refused.value.error_code, "does not belong to Administrators" in refused.value.message) == ("state_dir_untrusted", True)
+    assert (shadows(runner), names(runner, "C:\\Windows\\Temp")) == ([theirs], [])
+    assert [name for name in names(runner, "C:\\ProgramData") if "agentless" in name] == ["agentless.hyperv"]
 
 
 @pytest.mark.parametrize("older_than", ["", "soon", "0h", "-1h"])

@@ -5,10 +5,21 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import Intent, problem_with_sddl, sddl_of, state_folder
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import (
+    Intent,
+    parse_intent,
+    problem_with_owner,
+    problem_with_sddl,
+    sddl_of,
+    state_folder,
+)
+from hypothesis import given
+from hypothesis import strategies as st
 
 CLOSED = "D:PAI(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)"
 
@@ -70,3 +81,68 @@ def test_an_intent_is_ascii_with_short_lines() -> None:
     assert data.isascii()
     assert data.endswith(b"}\r\n")
     assert max(map(len, data.splitlines())) < 200
+
+
+NEW = "agentless.hyperv.0a1b2c3d4e5f"
+LISTINGS = {
+    "en": ["11/22/2025  10:55 AM    <DIR>          {0:<23}{1}", "BUILTIN\\Administrators"],
+    "de": ["22.11.2025  10:55    <DIR>          {0:<23}{1}", "VORDEFINIERT\\Administratoren"],
+    "fr": ["22/11/2025  10:55    <REP>          {0:<23}{1}", "BUILTIN\\Administrateurs"],
+    "ja": ["2025/11/22  10:55    <DIR>          {0:<23}{1}", "BUILTIN\\Administrators"],
+}
+
+
+@pytest.mark.parametrize("language", LISTINGS)
+@pytest.mark.parametrize("owner", [None, "HV01\\joe", "..."])
+def test_the_owner_is_that_of_a_folder_which_administrators_own(language: str, owner: str | None) -> None:
+    form, administrators = LISTINGS[language]
+    lines = ["", " Directory of C:\\ProgramData", "", form.format(owner or administrators, "agentless.hyperv"),
+             form.format(administrators, NEW), "               0 File(s)              0 bytes"]  # fmt: skip
+    assert problem_with_owner("\r\n".join(lines), NEW) == (None if owner is None else "it does not belong to Administrators")
+
+
+@pytest.mark.parametrize("listed", ["", f"x <DIR> BUILTIN\\Administrators {NEW}", "x <DIR> BUILTIN\\Administrators agentless.hyperv"])
+def test_an_owner_that_cannot_be_read_is_not_trusted(listed: str) -> None:
+    assert problem_with_owner(listed, NEW) == "its owner cannot be read"
+
+
+INTENT = Intent("Night-1", "0a1b2c3d", datetime(2026, 1, 31, 12, tzinfo=UTC), "\\\\?\\Volume{x}\\", ("{A}",), ("E:\\b\\h\\v",), True)
+SHADOW = "{3808876B-C176-4E48-B7AE-04046E6CC752}"
+
+
+@pytest.mark.parametrize("shadow_id", [None, SHADOW])
+def test_an_intent_is_read_as_it_was_written(shadow_id: str | None) -> None:
+    intent = replace(INTENT, shadow_id=shadow_id)
+    assert parse_intent(f"{intent.name}.json", intent.dump().decode("ascii")) == intent
+
+
+def test_intents_of_the_first_form_are_read() -> None:
+    data = json.loads(INTENT.dump())
+    del data["folders"], data["keep"]
+    assert parse_intent("Night-1_0a1b2c3d.json", json.dumps(data)) == replace(INTENT, folders=(), keep=False)
+
+
+@given(st.text(), st.text())
+def test_an_intent_or_a_value_error(name: str, text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_intent(name, text)
+    with pytest.raises(ValueError):
+        parse_intent("Night-1_0a1b2c3d.json", text)
+
+
+@pytest.mark.parametrize("changes", [
+    {"format": 2}, {"format": None}, {"action": "else"}, {"run_id": "other"}, {"run_id": 1}, {"host_time": "yesterday"}, {"volume": ""},
+    {"shadows_before": "all"}, {"shadows_before": [1]}, {"folders": None}, {"folders": [[]]},
+])  # fmt: skip
+def test_an_intent_with_a_wrong_value_is_damaged(changes: dict[str, object]) -> None:
+    data = {**json.loads(INTENT.dump()), **changes}
+    with pytest.raises(ValueError):
+        parse_intent("Night-1_0a1b2c3d.json", json.dumps(data))
+
+
+@pytest.mark.parametrize(
+    "name", ["Night-1.json", "Night-1_0a1b2c3d.json.tmp", "Night-1_0a1b2c3d.{A}.json", "..\\Night-1_0a1b2c3d.json", "_0a1b2c3d.json"]
+)
+def test_only_the_names_of_intents_are(name: str) -> None:
+    with pytest.raises(ValueError):
+        parse_intent(name, INTENT.dump().decode("ascii"))
