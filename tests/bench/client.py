@@ -142,7 +142,7 @@ def parse(answers: Sequence[bytes]) -> int:
 def cpu_of(function: Callable[[], object], rounds: int) -> float:
     """The median of the processor seconds of a call."""
     spent = []
-    for _ in range(rounds):
+    for _unused in range(rounds):
         before = time.process_time()
         function()
         spent.append(time.process_time() - before)

@@ -49,7 +49,7 @@ def _point(machines: int, rounds: int) -> Point:
     summaries = sum(number for name, number in used.by_operation.items() if name.endswith("GetSummaryInformation"))
     return Point(machines, (plain - summaries) // rounds + 1, pages // rounds, summaries // rounds - 1, used.auth_legs // rounds,
                  used.bytes_out // rounds, Cost(middle(cost.wall for cost in costs), middle(cost.cpu for cost in costs),
-                                                  round(middle(cost.memory for cost in costs))))
+                                                round(middle(cost.memory for cost in costs))))
 
 
 def _growth(points: Sequence[Point], rounds: int) -> str:

@@ -83,7 +83,7 @@ def _run(folder: Path, ports: dict[str, int], collections: Path, number: int) ->
             [binaries / "ansible-playbook", "-i", inventory, playbook, "-f", str(FORKS)], env=environment, cwd=folder,
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
         with _watching(process.pid) as largest:
-            _, status, used = os.wait4(process.pid, 0)
+            _unused, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         wall = os.times().elapsed - started
     lines = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()] if record.exists() else []

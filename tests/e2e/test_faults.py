@@ -148,7 +148,7 @@ FAILED = [
 
 @pytest.mark.parametrize(("name", "status", "code"), FAILED, ids=[row[0] for row in FAILED])
 def test_what_cannot_be_read_is_an_error_with_a_code_and_never_an_empty_host(played: Played, name: str, status: str,
-                                                                            code: str | None) -> None:
+                                                                             code: str | None) -> None:
     result = played.facts(name)
     assert result.status == status, result.result
     assert code in (None, result.result.get("error_code"))

@@ -209,7 +209,7 @@ READINESS = [
 
 @pytest.mark.parametrize(("name", "method", "level", "reasons"), READINESS, ids=[f"{row[0]}-{row[1]}" for row in READINESS])
 def test_readiness_says_what_each_method_reaches_and_why(played: Played, name: str, method: str, level: str | None,
-                                                        reasons: set[str]) -> None:
+                                                         reasons: set[str]) -> None:
     machine = next(machine for machine in played.of("all", "v2022")["vms"] if machine["name"] == name)
     verdict = next(verdict for verdict in machine["readiness"] if verdict["method"] == method)
     assert verdict["achievable"] == level

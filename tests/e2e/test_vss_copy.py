@@ -228,7 +228,7 @@ def test_the_manifest_on_the_host_follows_its_schema_and_names_every_file(story:
 def test_one_shadow_copy_serves_all_machines_of_a_volume(story: Story) -> None:
     entries = story.entries(story.copied, "many")
     assert {name: entry["consistency"]["achieved"] for name, entry in entries.items()} == {"a": "crash", "b": "crash", "c": "crash",
-                                                                                          "off": "image"}
+                                                                                           "off": "image"}
     assert len({entries[name]["shadow_copy"]["id"] for name in ("a", "b", "off")}) == 1
     assert entries["c"]["shadow_copy"]["id"] != entries["a"]["shadow_copy"]["id"]
 

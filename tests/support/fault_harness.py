@@ -251,7 +251,7 @@ def try_case(operation: Operation, recorded: Recorded, case: Case) -> list[str]:
             problems.append(f"{len(sent)} requests, the clean run needs {len(recorded.requests)}")
         if operation.healed is None or first.succeeded:
             return problems
-        second, _ = _run(operation, fleet, running, limit=recorded.limit)
+        second, _unused = _run(operation, fleet, running, limit=recorded.limit)
         with fleet.locked():
             later = [] if second.succeeded else [f"it {second}"]
             later += operation.healed(Seen(case, second, first, host, witness))

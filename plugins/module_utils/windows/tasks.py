@@ -379,10 +379,10 @@ class Refusal:
 
 _REFUSALS: Mapping[int, Refusal] = {
     0x8007052E: Refusal("task_logon_failed", "the account's name or password is wrong",
-                         "Nothing was tried a second time, so that the account is not locked."),
+                        "Nothing was tried a second time, so that the account is not locked."),
     0x80070534: Refusal("task_account_unknown", "the host does not know the account", "Name it as DOMAIN\\name or name@domain."),
     0x80070569: Refusal("task_logon_right", "the account lacks the right to log on as a batch job",
-                         "Grant SeBatchLogonRight on the host, or use run_as: system."),
+                        "Grant SeBatchLogonRight on the host, or use run_as: system."),
     0x8004130F: Refusal("task_logon_failed", "the Task Scheduler has no password for the account"),
     0x80041326: Refusal("task_disabled", "the task is disabled", "Somebody disabled it; delete it and run again."),
     0x80070002: Refusal("task_vanished", "the task is gone", "Did another run, or a person, clean up?"),
@@ -396,7 +396,7 @@ _RESULTS: Mapping[int, Refusal] = {
     0x80070002: Refusal("task_program_missing", "its program or script was not found", "Did something remove files of the state folder?"),
     0x80070003: Refusal("task_program_missing", "its program or script was not found", "Did something remove files of the state folder?"),
     0x80070005: Refusal("task_access_denied", "it was not allowed to read its script",
-                         "The account of run_as must be an administrator of the host."),
+                        "The account of run_as must be an administrator of the host."),
 }
 
 

@@ -370,7 +370,7 @@ class PywinrmLane:
             transport = self._ready()
             transport.adapter.begin()
             try:
-                _, body = transport.exchange(envelope)
+                _unused, body = transport.exchange(envelope)
             except Exception as error:
                 raise _Attempt(self._diagnose(error, transport.adapter)) from error
             finally:

@@ -47,7 +47,7 @@ def settings_id(guid: str, *devices: object) -> str:
 
 def owner_of(instance_id: str) -> str:
     r"""The GUID in ``Microsoft:<guid>[\...]``, upper case; ``""`` when the text has another form."""
-    prefix, _, rest = instance_id.partition(":")
+    prefix, _unused, rest = instance_id.partition(":")
     if prefix.lower() != "microsoft":
         return ""
     return rest.split("\\", 1)[0].upper()

@@ -135,7 +135,7 @@ class Management:
         found = configuration_of(self._role, ref, call.caller) if isinstance(ref, Ref) else None
         if found is None:
             return {"ReturnValue": INVALID_PARAMETER}
-        return {"Size": sum(size for _, size in system_files(found)), "ReturnValue": 0}
+        return {"Size": sum(size for _unused, size in system_files(found)), "ReturnValue": 0}
 
     def format_error(self, call: Invocation) -> MethodOutcome:
         """Readable text of embedded errors, one line each."""

@@ -25,7 +25,7 @@ class SmbLogon:
 
     def sids_of(self, identity: str, password: str | None) -> frozenset[str] | None:
         """The SIDs of a caller; None: not known, or a wrong password."""
-        authority, _, name = identity.rpartition("\\")
+        authority, _unused, name = identity.rpartition("\\")
         common = {acl.EVERYONE, acl.AUTHENTICATED_USERS, acl.NETWORK}
         if self.domain is not None and same_domain(self.domain, authority):
             if name.endswith("$"):

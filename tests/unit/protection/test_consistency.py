@@ -245,7 +245,8 @@ def test_which_level_satisfies_which(achieved: str, wanted: str, good: bool) -> 
     assert reaches(achieved, wanted) is good
 
 
-@given(st.sampled_from([condition for condition, _ in TABLE]), st.sampled_from([None, True, False]), st.sampled_from([None, True, False]),
+@given(st.sampled_from([condition for condition, _unused in TABLE]),
+       st.sampled_from([None, True, False]), st.sampled_from([None, True, False]),
        st.sampled_from(["windows", "linux", "other", "unknown"]))
 def test_a_shadow_copy_without_writers_asks_no_guest(
         condition: Condition, enabled: bool | None, answering: bool | None, guest: str) -> None:

@@ -20,7 +20,7 @@ def register(repository: Repository, processes: ProcessHost, shadows: ShadowServ
     services = system.default_services(facts)
     table: dict[str, ClassProvider] = {
         **volumes.providers(files, facts), **shadowcopies.providers(shadows, facts), **system.providers(facts, clock,
-        lambda: processes.booted),
+                                                                                                        lambda: processes.booted),
         "CIM_DataFile": datafiles.Files(files, facts, folders=False), "Win32_Directory": datafiles.Files(files, facts, folders=True),
         "Win32_Process": Processes(processes), "Win32_Service": Services(services, facts, files.note),
     }

@@ -35,7 +35,7 @@ _PLAIN_OPTIONS = frozenset({"differential", "noautorecover"})
 _OTHER_OPTIONS = frozenset({"plex", "transportable", "rollbackrecover", "txfrecover"})
 _LATER = frozenset({"load", "import", "mask", "break", "revert", "simulate", "list", "help", "?"})
 
-_Wait: TypeAlias = Generator["float | NeedInput", None, None]
+_Wait: TypeAlias = Generator[float | NeedInput, None, None]
 
 
 class ScriptError(Exception):

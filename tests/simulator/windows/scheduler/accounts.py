@@ -91,7 +91,7 @@ def _find(text: str, accounts: Accounts) -> Account | None:
                      if identity.account_sid(account, accounts.host_name) == text.upper()), None)
     domain, separator, name = text.rpartition("\\")
     if not separator and "@" in text:
-        name, _, domain = text.rpartition("@")
+        name, _unused, domain = text.rpartition("@")
     return accounts.account(name, domain or None)
 
 

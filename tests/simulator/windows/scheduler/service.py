@@ -149,7 +149,7 @@ class TaskService:
         before = self._tasks.get(full.lower())
         if before is not None and not force:
             raise TaskError(codes.ALREADY_EXISTS, full)
-        folder, _, last = full.rpartition("\\")
+        folder, _unused, last = full.rpartition("\\")
         task = Task(folder + "\\", last, definition, run_as, definition.settings.enabled)
         if before is not None:
             self._forget_plans(before)

@@ -237,7 +237,7 @@ def test_a_reading_method_counts_as_reading() -> None:
 
 
 @pytest.mark.parametrize("inner", ["<p:RequestedState>3</p:RequestedState>", "<p:Wrong>3</p:Wrong>",
-"<p:RequestedState>x</p:RequestedState>"])
+                                   "<p:RequestedState>x</p:RequestedState>"])
 def test_the_namespace_is_opened_before_the_body_of_an_invoke_is_read(inner: str) -> None:
     host = machine_host()
     uri = names.CLASS_PREFIX + "root/MSCluster/MSCluster_Cluster"

@@ -25,14 +25,14 @@ HEAD = ("reset", "set context persistent", "set metadata C:\\job\\meta.cab", "se
 VERIFY = f"writer verify {WRITER_ID}"
 VOLUMES = (VolumeSpec("C:"), VolumeSpec("D:"), VolumeSpec("E:"), VolumeSpec("F:", filesystem="FAT32"))
 TWO_DISKS = VmSpec("web", folder="D:\\VMs\\web", disks=(DiskSpec("D:\\VMs\\web\\one.vhdx", size=32 * MIB),
-                                                      DiskSpec("E:\\VMs\\web\\two.vhdx", size=32 * MIB)))
+                                                        DiskSpec("E:\\VMs\\web\\two.vhdx", size=32 * MIB)))
 OTHER = VmSpec("other", folder="D:\\VMs\\other", disks=(DiskSpec("D:\\VMs\\other\\disk.vhdx", size=32 * MIB),))
 NO_ANSWER = IntegrationSpec(vss=ComponentSpec(status="no_contact"))
 
 
 def host_with(root: Path, *machines: VmSpec, writes: float = 20.0, **values: object) -> SimHost:
     host = make_host(root, volumes=VOLUMES, vms=machines or (TWO_DISKS,), guest_writes={vm.name: writes for vm in machines or (TWO_DISKS,)
-                                                                                      if vm.state == "running"}, **values)
+                                                                                        if vm.state == "running"}, **values)
     host.files.create_directory("C:\\job")
     return host
 
@@ -80,7 +80,7 @@ def test_a_set_of_two_volumes_is_one_quiesced_instant(tmp_path: Path, os_version
     guest = host.guests[machine(host).id]
     before = guest.sequence
     out = run(host, *HEAD, VERIFY, "add volume D: alias V1", "add volume E:\\ alias V2", "create", "expose %V1% P:",
-    "expose %V2% C:\\job\\mount",
+              "expose %V2% C:\\job\\mount",
               "exec C:\\job\\copy.cmd", "unexpose P:", "unexpose C:\\job\\mount", "delete shadows set %VSS_SHADOW_SET%", "end backup",
               "exit")
     assert out[0] == 0, out[1]
@@ -113,7 +113,7 @@ def test_on_2012_r2_the_consistent_state_is_in_the_auto_recovery_files(tmp_path:
     host.files.write_file("C:\\job\\wait.cmd", b"@ver>nul")
     host.shadows.settings = ShadowSettings(creation_seconds=1.0)
     process = start(host, *HEAD, VERIFY, "add volume D: alias V1", "add volume E: alias V2", "create", "exec C:\\job\\wait.cmd",
-    "end backup")
+                    "end backup")
     code, out = finish(host, process)
     assert code == 0, out
     copied()
@@ -151,7 +151,7 @@ LINUX = GuestSpec.linux()
     ("2022", replace(TWO_DISKS, integration=IntegrationSpec(vss=ComponentSpec(enabled=False))), (), False),
     ("2022", TWO_DISKS, ("set context persistent nowriters",), False), ("2022", TWO_DISKS, ("set context clientaccessible",), False),
     ("2022", TWO_DISKS, (f"writer exclude {WRITER_ID}",), False), ("2022", TWO_DISKS,
-    ("writer exclude Microsoft Hyper-V VSS Writer",), False),
+                                                                   ("writer exclude Microsoft Hyper-V VSS Writer",), False),
     ("2012R2", TWO_DISKS, ("set option noautorecover",), False),
 ])
 def test_when_guests_are_quiesced(tmp_path: Path, os_version: str, spec: VmSpec, lines: tuple[str, ...], expected: bool) -> None:
@@ -191,7 +191,7 @@ def test_codes_of_a_script_that_fails(tmp_path: Path, lines: tuple[str, ...], co
 
 
 @pytest.mark.parametrize("line", ["set context none", "set context volatile writers", "add volume", "frobnicate", "writer verify",
-"delete shadows",
+                                  "delete shadows",
                                   "set verbose maybe", "set metadata", "expose x"])
 def test_lines_that_are_no_commands_end_the_script(tmp_path: Path, line: str) -> None:
     host = host_with(tmp_path)

@@ -114,7 +114,7 @@ def log_of(site: Site) -> str:
 @pytest.mark.parametrize(("happens", "code"), [("server down", 53), ("no share", 67), ("denied", 5), ("unknown", 1326)])
 def test_numbers_of_what_is_wrong_with_a_share(tmp_path: Path, happens: str, code: int) -> None:
     site = make_site(tmp_path, grants=("EXAMPLE\\nobody",) if happens == "denied" else ("Everyone",),
-    computer_accounts=happens != "unknown")
+                     computer_accounts=happens != "unknown")
     if happens == "server down":
         site.server.take_down()
     elif happens == "no share":

@@ -39,7 +39,7 @@ def test_everything_that_is_said_is_read() -> None:
     found = parse_task('<?xml version="1.0" encoding="UTF-16"?>\n' + xml, "2012R2")
     settings = found.settings
     assert (settings.priority, settings.hidden, settings.enabled, settings.instances, settings.time_limit) == (4, True, False, "Queue",
-    "P1DT2H")
+                                                                                                               "P1DT2H")
     assert (settings.idle.duration, settings.idle.wait_timeout, settings.idle.stop_on_end) == ("PT5M", "PT1H", False)
     assert found.principal == Principal("A", "S-1-5-18", highest=True)
     assert found.actions == (Exec("C:\\Windows\\System32\\cmd.exe", "a &b", "C:\\x"),)
@@ -83,7 +83,7 @@ PRINCIPALS_WRONG = [(f"<Principals>{inner}</Principals>{ACTIONS}", code) for inn
     ("<Principal><RunLevel>Highest</RunLevel></Principal>", codes.INVALID_VALUE), ('<Principal name="A"/>', codes.UNEXPECTED_NODE),
     ("<Principal><UserId>a</UserId><GroupId>b</GroupId></Principal>", codes.INVALID_VALUE),
 ]]
-ACTIONS_WRONG = [(inner, code) for inner, code in [
+ACTIONS_WRONG = [
     ("", codes.MISSING_NODE), ("<Actions/>", codes.MISSING_NODE), ("<Actions><Exec/></Actions>", codes.MISSING_NODE),
     ("<Actions><Exec><Command/></Exec></Actions>", codes.INVALID_VALUE), ("<Actions><Run/></Actions>", codes.UNEXPECTED_NODE),
     (f"<Actions><Exec><Command>{'x' * 261}</Command></Exec></Actions>", codes.INVALID_VALUE),
@@ -97,7 +97,7 @@ ACTIONS_WRONG = [(inner, code) for inner, code in [
     (f"<Triggers><TimeTrigger/></Triggers>{ACTIONS}", codes.MISSING_NODE),
     (f"<Triggers><TimeTrigger><StartBoundary>2026-01-01</StartBoundary></TimeTrigger></Triggers>{ACTIONS}", codes.INVALID_VALUE),
     (f"<RegistrationInfo><Name>a</Name></RegistrationInfo>{ACTIONS}", codes.UNEXPECTED_NODE),
-]]
+]
 
 
 @pytest.mark.parametrize(("inner", "code"), SETTINGS_WRONG + PRINCIPALS_WRONG + ACTIONS_WRONG)

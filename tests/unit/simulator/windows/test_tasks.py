@@ -238,9 +238,9 @@ def test_force_replaces_and_without_it_the_name_is_taken(host: SimHost) -> None:
 
 @pytest.mark.parametrize(("path", "name", "uri", "expected"), [
     (FOLDER, "copy", None, "\\agentless.hyperv\\copy"), ("agentless.hyperv", "copy", None, "\\agentless.hyperv\\copy"),
-    (None, "copy", None, "\\copy"), ("\\", "copy", None, "\\copy"), (None, None, "\\a\\b\\c", "\\a\\b\\c"), (FOLDER, "x y_ü", "\\other",
-    "\\agentless.hyperv\\x y_ü"), (FOLDER, "a:b", None, None), (FOLDER, "a*", None, None), (None, None, None, None),
-    (FOLDER, "", None, None),
+    (None, "copy", None, "\\copy"), ("\\", "copy", None, "\\copy"), (None, None, "\\a\\b\\c", "\\a\\b\\c"),
+    (FOLDER, "x y_ü", "\\other", "\\agentless.hyperv\\x y_ü"), (FOLDER, "a:b", None, None), (FOLDER, "a*", None, None),
+    (None, None, None, None), (FOLDER, "", None, None),
 ])
 def test_names(host: SimHost, path: str | None, name: str | None, uri: str | None, expected: str | None) -> None:
     xml = task_xml(extra=f"<RegistrationInfo><URI>{uri}</URI></RegistrationInfo>" if uri else "")
