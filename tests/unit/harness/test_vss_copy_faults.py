@@ -238,4 +238,4 @@ def test_one_machine(one_machine: tuple[Operation, Recorded], fault: Fault) -> N
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "_"))
 def test_two_machines_on_two_volumes(two_machines: tuple[Operation, Recorded], fault: Fault) -> None:
-    assert check(*two_machines, fault, most=4) >= 3  # evenly spread: two picks may meet at one request
+    assert check(*two_machines, fault, most=4) >= 3  # each fault begins at a request of its own, which may cost the last pick
