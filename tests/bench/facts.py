@@ -43,7 +43,7 @@ def _point(machines: int, rounds: int) -> Point:
         port = hosts.ports[HOST]
         client.record(port)  # the host makes its tables
         before = hosts.counters(HOST)
-        costs = [client.apart(client.measure, port, inventory.DEFAULT_SUBSETS) for _ in range(rounds)]
+        costs = [client.apart(client.measure, port, inventory.DEFAULT_SUBSETS) for _unused in range(rounds)]
         used = hosts.counters(HOST).since(before)
     plain, pages = client.operations(used.by_operation)
     summaries = sum(number for name, number in used.by_operation.items() if name.endswith("GetSummaryInformation"))
