@@ -26,7 +26,7 @@ options:
       - Leave everything alone that belongs to a run younger than this, which may still be at work. For example V(30m), V(4h) or V(1d).
       - The age of a run is the time since it announced its shadow copy, by the clock of the host. Make this longer than the longest copy.
     type: str
-    default: 1h
+    default: 6h
 extends_documentation_fragment:
   - agentless.hyperv.attributes
   - agentless.hyperv.attributes.writes
@@ -122,7 +122,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations import
 
 ARGUMENT_SPEC: dict[str, Any] = {
     "remove": {"type": "bool", "default": False},
-    "older_than": {"type": "str", "default": "1h"},
+    "older_than": {"type": "str", "default": "6h"},
 }
 RULES: dict[str, Any] = {}
 

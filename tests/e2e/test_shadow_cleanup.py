@@ -137,7 +137,7 @@ def test_a_copy_that_was_killed_is_cleaned_up_and_nothing_else(fleet: Fleet, con
 
     young, run, changes = play(fleet, controller, inventory, *REMOVE)
     assert (run.code, young["changed"], changes) == (0, False, 0), "the run may still be at work"
-    later(fleet, 2 * HOUR)
+    later(fleet, 7 * HOUR)
 
     audit, run, changes = play(fleet, controller, inventory)
     assert (run.code, audit["changed"], audit["counts"], changes) == (0, False, {"ours": 1, "suspect": 0, "foreign": 3}, 0)
@@ -166,7 +166,7 @@ def test_killed_between_the_creation_and_the_link(
     inventory = controller.inventory(winrm(fleet))
     kill_the_controller(fleet, controller, inventory, after_the_creation(fleet))
     make_foreign(fleet, context)
-    later(fleet, 2 * HOUR)
+    later(fleet, 7 * HOUR)
     done, run, _unused = play(fleet, controller, inventory, *REMOVE)
     assert (run.code, done["counts"], done["leftovers"]) == (0, counts, []), run.output
     assert shadows(fleet) == left
@@ -179,7 +179,7 @@ def test_killed_between_the_creation_and_the_link(
 def test_what_cannot_be_removed_is_told_and_fails_at_the_end(fleet: Fleet, controller: Controller) -> None:
     inventory = controller.inventory(winrm(fleet))
     kill_the_controller(fleet, controller, inventory, while_robocopy_runs(fleet))
-    later(fleet, 2 * HOUR)
+    later(fleet, 7 * HOUR)
     with fleet.locked():
         (stuck,) = [copy for copy in sim(fleet).shadows.copies if not copy.foreign]
         stuck.locked = True

@@ -154,7 +154,7 @@ def test_a_run_killed_while_it_copies_is_found_and_cleaned_up(host: Any) -> None
     theirs.append(foreign(host, context="ClientAccessible"))  # of the same kind, in the same window
     young = clean(host, remove=True)
     assert (young["changed"], {item["status"] for item in young["found"]}) == (False, {"too_young"})
-    later(host, 2 * HOUR)
+    later(host, 7 * HOUR)
     host.running.host.changes = 0
     audit = clean(host)
     assert (audit["changed"], audit["counts"], audit["removed"]) == (False, {"ours": 1, "suspect": 0, "foreign": 3}, [])
@@ -185,7 +185,7 @@ def test_complete_copies_stay(host: Any) -> None:
     params = {"name": "sql01", "destination": "E:\\Backup", "run_id": "night-1"}
     manifest = host.run(hyperv_vss_copy, **params)["manifest"]
     assert killed(host, hyperv_vss_copy, {"name": "web01", "destination": "E:\\Backup", "run_id": "night-1"}, texts=("rmdir", "AGH_LINK"))
-    later(host, 2 * HOUR)
+    later(host, 7 * HOUR)
     done = clean(host, remove=True)
     assert kinds(done["removed"]) == ["intent", "shadow_copy"], "killed after the manifest: the copy is complete"
     assert of_ours(host) == {}
@@ -197,7 +197,7 @@ def test_a_shadow_copy_that_was_not_linked_yet_is_ours_when_nothing_else_can_be_
     before, elsewhere = foreign(host, context="ClientAccessible"), foreign(host, "E:\\", context="ClientAccessible")
     copy_killed(host, "Win32_ShadowCopy/Create", after=True)
     with_writers = foreign(host)
-    later(host, 2 * HOUR)
+    later(host, 7 * HOUR)
     audit = clean(host)
     (ours,) = set(shadows(host)) - {before, elsewhere, with_writers}
     assert {entry["id"]: entry["reason"] for entry in audit["shadow_copies"] if entry["owner"] == "ours"} == {ours: "announced"}
@@ -208,7 +208,7 @@ def test_a_shadow_copy_that_was_not_linked_yet_is_ours_when_nothing_else_can_be_
 def test_a_foreign_one_of_the_same_kind_in_the_same_window_makes_both_suspects(host: Any) -> None:
     copy_killed(host, "Win32_ShadowCopy/Create", after=True)
     foreign(host, context="ClientAccessible")
-    later(host, 2 * HOUR)
+    later(host, 7 * HOUR)
     both = shadows(host)
     result = clean(host, remove=True)
     assert (result["changed"], result["counts"]) == (False, {"ours": 0, "suspect": 2, "foreign": 0})
@@ -224,19 +224,19 @@ def test_the_remains_of_a_removal_never_speak_for_a_foreign_copy(host: Any) -> N
     copy_killed(host, "transfer/Delete", "Win32_ShadowCopy", after=True)
     assert shadows(host) == []
     theirs = foreign(host, context="ClientAccessible")
-    later(host, 2 * HOUR)
+    later(host, 7 * HOUR)
     assert kinds(clean(host, remove=True)["removed"]) == ["intent"]
     assert (shadows(host), of_ours(host)) == ([theirs], {})
 
 
 def test_the_retry_of_an_interrupted_run_protects_its_folders(host: Any) -> None:
     copy_killed(host, after=True)
-    later(host, 2 * HOUR)
+    later(host, 7 * HOUR)
     copy_killed(host, "mklink", after=True)
     result = clean(host, remove=True)
     assert kinds(result["removed"]) == ["shadow_copy"], "the old one goes; its folder stays, since a run of that name is at work"
     assert set(of_ours(host)) == {"links", "intents", "incomplete"}
-    later(host, 2 * HOUR)
+    later(host, 7 * HOUR)
     assert clean(host, remove=True)["leftovers"] == []
     assert (shadows(host), of_ours(host)) == ([], {})
 
@@ -244,8 +244,8 @@ def test_the_retry_of_an_interrupted_run_protects_its_folders(host: Any) -> None
 def test_shadow_copies_that_are_kept_are_ours_too(host: Any) -> None:
     host.run(hyperv_shadow_copy, volume="D:\\", run_id="night-1")
     assert clean(host, remove=True)["changed"] is False
-    later(host, 2 * HOUR)
-    assert clean(host, remove=True, older_than="3h")["changed"] is False
+    later(host, 7 * HOUR)
+    assert clean(host, remove=True, older_than="8h")["changed"] is False
     assert kinds(clean(host, remove=True)["removed"]) == ["intent", "shadow_copy"]
     assert (shadows(host), of_ours(host)) == ([], {})
 
@@ -255,7 +255,7 @@ def test_links_that_lead_nowhere_go(host: Any) -> None:
     with host.fleet.locked():
         service = host.running.host.shadows
         service.remove(service.copies[0])
-    later(host, 2 * HOUR)
+    later(host, 7 * HOUR)
     assert kinds(clean(host, remove=True)["removed"]) == ["intent", "link"]
     assert of_ours(host) == {}
 
@@ -263,7 +263,7 @@ def test_links_that_lead_nowhere_go(host: Any) -> None:
 def incomplete(host: Any) -> str:
     """The folder of an interrupted copy, old enough."""
     copy_killed(host, after=True)
-    later(host, 2 * HOUR)
+    later(host, 7 * HOUR)
     (machine,) = names(host, COPIES)
     (folder,) = names(host, f"{COPIES}\\{machine}")
     return f"{COPIES}\\{machine}\\{folder}"
@@ -318,7 +318,7 @@ def test_an_intent_that_cannot_be_understood_stays_and_is_told(host: Any, text: 
     host.run(hyperv_shadow_copy, volume="D:\\", run_id="night-1")
     with host.fleet.locked():
         host.running.host.files.write_file(f"{STATE}\\intents\\night-2_0a1b2c3d.json", text.encode())
-    later(host, 2 * HOUR)
+    later(host, 7 * HOUR)
     result = clean(host, remove=True)
     assert kinds(result["removed"]) == ["intent", "shadow_copy"]
     (damaged,) = [item for item in result["found"] if item["status"] == "damaged"]
@@ -329,7 +329,7 @@ def test_an_intent_that_cannot_be_understood_stays_and_is_told(host: Any, text: 
 def test_what_cannot_be_removed_is_a_failure_with_directions_and_the_rest_goes(host: Any) -> None:
     stuck = host.run(hyperv_shadow_copy, volume="D:\\", run_id="night-1")["shadow_copy"]["id"]
     host.run(hyperv_shadow_copy, volume="E:\\", run_id="night-2")
-    later(host, 2 * HOUR)
+    later(host, 7 * HOUR)
     with host.fleet.locked():
         host.running.host.shadows.find(stuck).locked = True
     result = clean(host, remove=True)
@@ -352,7 +352,7 @@ def test_a_planted_state_folder_is_never_believed(start: Start) -> None:
         files.create_directory(STATE)
         files.create_directory(STATE + "\\s")
         files.make_link(f"{STATE}\\s\\{theirs}", "C:\\Windows", "junction")
-    later(runner, 2 * HOUR)
+    later(runner, 7 * HOUR)
     with pytest.raises(HypervError) as refused:
         clean(runner, remove=True)
     assert refused.value.error_code == "state_dir_untrusted"
@@ -371,7 +371,7 @@ def test_a_folder_that_a_user_planted_and_then_closed_is_not_believed(start: Sta
         joe.link(f"{STATE}\\s\\{theirs}", "C:\\Windows")
         aces = tuple(Ace(sid, acl.FULL, frozenset({"OI", "CI"})) for sid in (acl.SYSTEM, acl.ADMINISTRATORS))
         joe.files.set_acl(joe.files.resolve(STATE), Acl(aces, protected=True), joe.token)
-    later(runner, 2 * HOUR)
+    later(runner, 7 * HOUR)
     assert clean(runner)["counts"]["ours"] == 1, "an audit can only say what the folder says"
     for attempt in (lambda: clean(runner, remove=True), lambda: runner.run(hyperv_shadow_copy, volume="D:\\")):
         with pytest.raises(HypervError) as refused:
@@ -416,7 +416,7 @@ def test_a_copy_killed_at_any_message_leaves_nothing_that_the_clean_up_does_not_
         if not killed(runner, hyperv_vss_copy, {"name": "sql01", "destination": "E:\\Backup"}, number=number, after=after):
             break
         theirs.append(foreign(runner))
-        later(runner, 5 * HOUR)
+        later(runner, 7 * HOUR)
         result = clean(runner, remove=True)
         assert result["leftovers"] == [], number
         assert (shadows(runner), of_ours(runner)) == (theirs, {}), number
