@@ -79,7 +79,10 @@ class _Attempt(Exception):
 
 
 class _Wire:
-    """A connection that sends each request as one packet and reads within the budget. Mixed into urllib3's connections."""
+    """A connection that sends each request as one packet and reads within the budget. Mixed into urllib3's connections.
+
+    A type checker sees no base class that has the methods called through ``super()``: hence the ignores.
+    """
 
     sock: Any
 
