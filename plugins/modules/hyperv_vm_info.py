@@ -16,14 +16,6 @@ description:
 author:
   - The agentless.hyperv authors (@agentless)
 options:
-  name:
-    description:
-      - Name of the one virtual machine to report, compared without case.
-      - The task fails when there is none, and when there are several; the message lists their GUIDs.
-    type: str
-  vm_id:
-    description: GUID of the one virtual machine to report. Takes precedence over O(name).
-    type: str
   names:
     description:
       - Names or GUIDs of the virtual machines to report, or V(all).
@@ -40,6 +32,7 @@ options:
     choices: [state, summary, disks, chains, checkpoints, integration, replication, security, cluster, readiness]
     default: [state, summary, disks, checkpoints, integration, replication, security, cluster, readiness]
 extends_documentation_fragment:
+  - agentless.hyperv.vm_selector
   - agentless.hyperv.attributes
   - agentless.hyperv.attributes.info
   - agentless.hyperv.attributes.action_group
