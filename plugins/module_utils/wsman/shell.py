@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -67,7 +68,8 @@ class Shell:
     """A shell as a context manager: created on entry, deleted on every exit, with everything that still runs in it.
 
     ``environment`` carries values to the programs: names are plain identifiers, values are never quoted or expanded on the way.
-    ``before_send`` is called before each message that may change the host. One program at a time (wire 7.2).
+    ``before_send`` is called before each message that may change the host. One program at a time (wire 7.2). A finished program is
+    forgotten (Signal, wire 7.1) only when another one follows: deleting the shell forgets the last one, too.
     """
 
     def __init__(self, session: WsmanSession, environment: Mapping[str, str], *, before_send: Callable[[], None] | None = None,
@@ -82,6 +84,7 @@ class Shell:
         self._before_send = before_send
         self._max_output = max_output
         self._shell_id: str | None = None
+        self._finished: str | None = None
 
     def __enter__(self) -> Shell:
         variables = [element("rsp:Variable", text(value), Name=name) for name, value in self.environment.items()]
@@ -118,6 +121,7 @@ class Shell:
         if self._shell_id is None:
             raise ValueError("the shell is not open")
         refuse_long_line(command_line, self.environment)
+        self._forget_finished()
         deadline = Deadline(self._session.clock, timeout)
         body = element("rsp:CommandLine", element("rsp:Command", text(command_line)), **_RSP)
         answer = self._call("Command", body, options={"WINRS_CONSOLEMODE_STDIN": "TRUE", "WINRS_SKIP_CMD_SHELL": "FALSE"})
@@ -131,9 +135,9 @@ class Shell:
                 self._feed(command_id, stdin)
             exit_code = self._receive(command_id, collected, deadline)
         except HypervError:
-            self._end(command_id, ignore_errors=True)
+            self._end(command_id)
             raise
-        self._end(command_id, ignore_errors=True)  # without it the command counts against the shell's quota (wire 7.1)
+        self._finished = command_id
         return ProgramResult(exit_code, bytes(collected.stdout), bytes(collected.stderr))
 
     def _feed(self, command_id: str, data: bytes) -> None:
@@ -165,13 +169,17 @@ class Shell:
                 return exit_code
         raise ProgramTimedOut("A program did not end in time and was ended.", details={"stdout": collected.tail()})
 
-    def _end(self, command_id: str, *, ignore_errors: bool) -> None:
+    def _forget_finished(self) -> None:
+        """A finished program counts against the shell's quota until it is signalled (wire 7.1)."""
+        command_id, self._finished = self._finished, None
+        if command_id is not None:
+            self._end(command_id)
+
+    def _end(self, command_id: str) -> None:
+        """Signal a program's end. That this fails does not matter: the shell's deletion ends everything in it."""
         body = element("rsp:Signal", element("rsp:Code", text(f"{_SHELL}/signal/terminate")), CommandId=command_id, **_RSP)
-        try:
+        with contextlib.suppress(HypervError):
             self._call("Signal", body, repeatable=True)
-        except HypervError:
-            if not ignore_errors:
-                raise
 
     def _call(self, verb: str, body: Markup, *, options: Mapping[str, str] | None = None, repeatable: bool = False,
               patience: float | None = None) -> Element:

@@ -51,35 +51,55 @@ def shell(*answers, environment=None, clock=None, **options):
 
 def test_a_program_from_its_start_to_the_deletion_of_the_shell():
     lane, one = shell(CREATED, STARTED, received(chunk("stdout", b"h\xc3"), chunk("stderr", b"e")), NOTHING_YET,
-                      received(chunk("stdout", b"\xa4"), chunk("stdout", b"", end=True), code=16), SIGNALLED, "",
+                      received(chunk("stdout", b"\xa4"), chunk("stdout", b"", end=True), code=16), "",
                       environment={"AGH_PATH": r"C:\ü & <100%>", "AGH_B": ""})
     with one:
         result = one.run(r'"%SystemRoot%\System32\robocopy.exe" "%AGH_PATH%"', timeout=100)
     assert (result.exit_code, result.stdout, result.stderr) == (16, "hä".encode(), b"e")
-    assert lane.verbs == ["Create", "Command", "Receive", "Receive", "Receive", "Signal", "Delete"]
-    create, command, receive, *_unused, signal, delete = lane.requests
+    assert lane.verbs == ["Create", "Command", "Receive", "Receive", "Receive", "Delete"]
+    create, command, receive, *_unused, delete = lane.requests
     assert create.options == {"WINRS_NOPROFILE": "TRUE", "WINRS_CODEPAGE": "65001"}
     variables = create.root.findall("s:Body/rsp:Shell/rsp:Environment/rsp:Variable", NAMESPACES)
     assert {one.attrib["Name"]: one.text or "" for one in variables} == {"AGH_PATH": r"C:\ü & <100%>", "AGH_B": ""}
     assert create.text("rsp:Shell/rsp:OutputStreams") == "stdout stderr"
     assert command.text("rsp:CommandLine/rsp:Command") == r'"%SystemRoot%\System32\robocopy.exe" "%AGH_PATH%"'
     assert receive.root.find("s:Body/rsp:Receive/rsp:DesiredStream", NAMESPACES).attrib == {"CommandId": "C-1"}
-    assert signal.text("rsp:Signal/rsp:Code") == f"{RSP}/signal/terminate"
     assert {request.resource for request in lane.requests} == {f"{RSP}/cmd"}
-    assert [request.selectors for request in lane.requests[1:]] == [{"ShellId": "S-1"}] * 6
-    assert [request.repeatable for request in lane.requests] == [False, False, False, False, False, True, True]
+    assert [request.selectors for request in lane.requests[1:]] == [{"ShellId": "S-1"}] * 5
+    assert [request.repeatable for request in lane.requests] == [False, False, False, False, False, True]
     assert delete.header("a:Action") == "http://schemas.xmlsoap.org/ws/2004/09/transfer/Delete"
+
+
+def test_a_finished_program_is_forgotten_before_the_next_one_begins():
+    second = STARTED.replace("C-1", "C-2"), received(code=0).replace("C-1", "C-2")
+    lane, one = shell(CREATED, STARTED, received(code=1), GONE, *second, SIGNALLED, *second, "")
+    with one:
+        assert [one.run("x", timeout=100).exit_code for _unused in range(3)] == [1, 0, 0]
+    assert lane.verbs == ["Create", "Command", "Receive", "Signal", "Command", "Receive", "Signal", "Command", "Receive", "Delete"]
+    signals = [request for request in lane.requests if request.verb == "Signal"]
+    assert [request.text("rsp:Signal/rsp:Code") for request in signals] == [f"{RSP}/signal/terminate"] * 2
+    ended = [request.root.find("s:Body/rsp:Signal", NAMESPACES).attrib["CommandId"] for request in signals]
+    assert ended == ["C-1", "C-2"]
+    assert [request.repeatable for request in signals] == [True, True]
+
+
+def test_a_line_that_is_too_long_forgets_nothing():
+    lane, one = shell(CREATED, STARTED, received(code=0), "")
+    with pytest.raises(CommandLineTooLong), one:
+        one.run("x", timeout=100)
+        one.run("x" * 9000, timeout=100)
+    assert lane.verbs == ["Create", "Command", "Receive", "Delete"]
 
 
 def test_standard_input_is_sent_in_chunks_and_closed():
     data = bytes(range(256)) * 1024
-    lane, one = shell(CREATED, STARTED, "<rsp:SendResponse/>", "<rsp:SendResponse/>", received(code=0), SIGNALLED, "")
+    lane, one = shell(CREATED, STARTED, "<rsp:SendResponse/>", "<rsp:SendResponse/>", received(code=0), "")
     with one:
         one.run("more", data, timeout=100)
     sent = [request.root.find("s:Body/rsp:Send/rsp:Stream", NAMESPACES) for request in lane.requests if request.verb == "Send"]
     assert b"".join(base64.b64decode(stream.text) for stream in sent) == data
     assert [stream.attrib.get("End") for stream in sent] == [None, "true"]
-    lane, one = shell(CREATED, STARTED, "<rsp:SendResponse/>", received(code=0), SIGNALLED, "")
+    lane, one = shell(CREATED, STARTED, "<rsp:SendResponse/>", received(code=0), "")
     with one:
         one.run("more", b"", timeout=100)
     assert lane.requests[2].root.find("s:Body/rsp:Send/rsp:Stream", NAMESPACES).attrib["End"] == "true"
@@ -88,7 +108,7 @@ def test_standard_input_is_sent_in_chunks_and_closed():
 def test_output_may_go_to_a_handler_as_it_arrives():
     seen = []
     _unused, one = shell(
-        CREATED, STARTED, received(chunk("stdout", b"a"), chunk("stderr", b"b")), received(chunk("stdout", b"c"), code=0), SIGNALLED, "",
+        CREATED, STARTED, received(chunk("stdout", b"a"), chunk("stderr", b"b")), received(chunk("stdout", b"c"), code=0), "",
         max_output=1)
     with one:
         result = one.run("x", timeout=100, on_output=lambda stream, data: seen.append((stream, data)))
@@ -98,7 +118,7 @@ def test_output_may_go_to_a_handler_as_it_arrives():
 
 @pytest.mark.parametrize(("written", "code"), [("0", 0), ("-1073741510", 3221225786), ("3221225786", 3221225786), (" 8 ", 8)])
 def test_exit_codes_are_unsigned(written, code):
-    _unused, one = shell(CREATED, STARTED, received(code=written), SIGNALLED, "")
+    _unused, one = shell(CREATED, STARTED, received(code=written), "")
     with one:
         assert one.run("x", timeout=100).exit_code == code
 
@@ -166,7 +186,7 @@ def test_a_full_quota_of_shells_is_waited_for():
 
 def test_what_changes_the_host_is_announced_before_it_is_sent():
     marks = []
-    lane, one = shell(CREATED, STARTED, received(code=0), SIGNALLED, "", before_send=lambda: marks.append(len(lane.requests)))
+    lane, one = shell(CREATED, STARTED, received(code=0), "", before_send=lambda: marks.append(len(lane.requests)))
     with one:
         one.run("x", timeout=100)
     assert marks == [0, 1]
