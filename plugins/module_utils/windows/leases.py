@@ -13,6 +13,7 @@ The rules, each one atomic rename of one exact entry, so that of several that tr
 * **adopt**: a retry of the same run renames the entry of the run that died to one of its own; had it not died, its next renewal fails.
 * **break**: a lease that expired more than GRACE ago, by the host's clock, is broken by renaming its entry to ``broken_<token>``. Only
   who wins that may remove the folder, and only when it is empty then: ``rmdir`` refuses to remove a lease that was made meanwhile.
+* **seize**: a person who cancels a run takes its lease away in the same way, alive or not.
 * **release**: the holder deletes its entry, then the empty folder. A folder that is empty, or holds a broken entry, is nobody's.
 
 Anything else in the folder is damage: it is reported, never removed. Times are those of the host (each host writes its own clock's time,
@@ -21,7 +22,7 @@ GRACE covers the difference between hosts); the controller's clock is never read
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -35,10 +36,11 @@ LONGEST = timedelta(days=7)
 TRIES = 3
 
 _TIME = "%Y%m%dT%H%M%SZ"
-_ENTRY = re.compile(r"(?P<expires>\d{8}T\d{6}Z)_(?P<run>[A-Za-z0-9][A-Za-z0-9-]{0,39})_(?P<token>[0-9a-f]{12})\.lease\Z", re.ASCII)
+_ENTRY = re.compile(r"(?P<expires>\d{8}T\d{6}Z)_(?P<run>[A-Za-z0-9][A-Za-z0-9-]{0,39})_(?P<token>[0-9a-f]{12})\.lease\Z",
+                    re.ASCII | re.IGNORECASE)  # the host's file classes tell names in lower case
 _BROKEN = re.compile(r"broken_[0-9a-f]{12}\Z")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}\Z")
-_TOKEN = re.compile(r"[0-9a-f]{12}\Z")
+_STAGED = re.compile(r".+\.[0-9a-f]{12}\Z", re.IGNORECASE)
 
 _LIST = 'dir /B /A "%AGH_LEASE%"'
 LIST = Command(_LIST, reads_only=True)
@@ -107,6 +109,24 @@ class Found:
     damage: str | None = None
 
 
+@dataclass(frozen=True)
+class LeaseFolder:
+    """A folder among the leases of runs: ``name`` is the run, in lower case where only the host's file classes were asked.
+
+    ``modified``: host time, None when it was not told. ``found``: what is in it.
+    """
+
+    path: str
+    name: str
+    modified: datetime | None
+    found: Found
+
+    @property
+    def staged(self) -> bool:
+        """One that was being made under a name of its own; no lease, whatever is in it."""
+        return _STAGED.match(self.name) is not None
+
+
 # -- pure ----------------------------------------------------------------------------------------------------------------
 
 
@@ -122,17 +142,21 @@ def new_lease(place: LeasePlace, run_id: str, token: str, *, now: datetime, dura
 
 def read_entries(place: LeasePlace, listed: bytes) -> Found:
     """What a listing (LIST) of the folder says; nothing at all for one that is missing or empty."""
-    names = [name for name in listed.decode("utf-8", "replace").splitlines() if name.strip()]
+    return read_names(place, [name for name in listed.decode("utf-8", "replace").splitlines() if name.strip()])
+
+
+def read_names(place: LeasePlace, names: Sequence[str]) -> Found:
+    """The same out of the names of what is in the folder."""
     if len(names) > 1:
         return Found(damage=f"it holds {len(names)} entries")
     for name in names:
         part = _ENTRY.match(name)
         if part is not None:
             try:
-                expires = datetime.strptime(part["expires"], _TIME).replace(tzinfo=UTC)
+                expires = datetime.strptime(part["expires"].upper(), _TIME).replace(tzinfo=UTC)
             except ValueError:
                 return Found(damage=f"its entry is {name[:120]!r}")
-            return Found(Lease(place, part["run"], part["token"], expires))
+            return Found(Lease(place, part["run"], part["token"].lower(), expires))
         return Found(removable=name) if _BROKEN.match(name) else Found(damage=f"its entry is {name[:120]!r}")
     return Found()
 
@@ -140,6 +164,15 @@ def read_entries(place: LeasePlace, listed: bytes) -> Found:
 def may_break(lease: Lease, now: datetime) -> bool:
     """True when a lease expired more than GRACE before ``now``, the host's time, or promises more than any lease of ours may."""
     return now > lease.expires + GRACE or lease.expires > now + LONGEST + GRACE
+
+
+def alive_runs(folders: Iterable[LeaseFolder], now: datetime) -> frozenset[str]:
+    """The runs at work at ``now``, the host's time, in lower case: those whose lease nobody may break.
+
+    A run whose lease is damaged counts as well: nobody can tell, and what is damaged is for a person to look at.
+    """
+    return frozenset(folder.name.lower() for folder in folders if not folder.staged
+                     and (folder.found.damage is not None or (folder.found.lease is not None and not may_break(folder.found.lease, now))))
 
 
 # -- with a host ---------------------------------------------------------------------------------------------------------
@@ -168,7 +201,7 @@ def acquire(run: LeaseRunner, place: LeasePlace, run_id: str, token: str, *, dur
             raise _damaged(place, found.damage)
         if found.lease is None:
             _run(run, REMOVE, place, _removal(place, found.removable or wanted.entry, token))
-        elif found.lease.run_id == run_id:
+        elif found.lease.run_id.lower() == run_id.lower():  # names of folders know no case
             return _take_over(run, found.lease, wanted)
         elif may_break(found.lease, now):
             _run(run, REMOVE, place, _removal(place, found.lease.entry, token))
@@ -189,6 +222,14 @@ def renew(run: LeaseRunner, lease: Lease, *, duration: timedelta, host_time: Cal
     return _take_over(run, lease, later)
 
 
+def seize(run: LeaseRunner, old: Lease, run_id: str, token: str, *, duration: timedelta, host_time: Callable[[], datetime]) -> Lease:
+    """Take a lease away from its holder, alive or not, who finds it lost at its next renewal. For a person who cancels a run.
+
+    Raises LeaseLost when ``old`` is not there any more.
+    """
+    return _take_over(run, old, new_lease(old.place, run_id, token, now=host_time(), duration=duration))
+
+
 def release(run: LeaseRunner, lease: Lease) -> None:
     """Give a lease back; one that is somebody else's by now is left alone. Raises HypervError ``lease_not_released`` when it stayed."""
     result = _run(run, REMOVE, lease.place, _removal(lease.place, lease.entry, lease.token))
@@ -204,6 +245,11 @@ def _take_over(run: LeaseRunner, old: Lease, new: Lease) -> Lease:
     found = read_entries(new.place, result.stdout)
     if found.lease == new:
         return new
+    if found.lease == old:
+        raise HypervError(f"The lease {new.place.path} could not be renewed: {said(result)}", error_code="lease_not_made",
+                          hint="Has something opened a file there?")
+    if found.lease is not None and (found.lease.run_id, found.lease.token) == (new.run_id, new.token):
+        return _take_over(run, found.lease, new)  # a renewal of ours whose answer was lost
     raise _lost(new, found)
 
 

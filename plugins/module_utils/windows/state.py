@@ -30,6 +30,8 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.windows.programs 
 FOLDER = "agentless.hyperv"
 LINKS = "s"
 INTENTS = "intents"
+JOBS = "jobs"
+LEASES = "leases"
 ACTION = "create_shadow_copy"
 _TEMPORARY = ".tmp"
 
@@ -54,7 +56,7 @@ REMOVE_INTENT = Command('del /F /Q "%AGH_STEM%.*" & if exist "%AGH_STEM%.*" exit
 LINK = Command('mklink /D "%AGH_LINK%" "%AGH_TARGET%" && ren "%AGH_INTENT%" "%AGH_ANSWERED%"')
 LINK_ONLY = Command('mklink /D "%AGH_LINK%" "%AGH_TARGET%"')
 ANSWER = Command('ren "%AGH_INTENT%" "%AGH_ANSWERED%"')
-MAKE_PARTS = Command('mkdir "%AGH_LINKS%" "%AGH_INTENTS%"')
+MAKE_PARTS = Command('mkdir "%AGH_LINKS%" "%AGH_INTENTS%" "%AGH_JOBS%" "%AGH_LEASES%"')
 
 _TRUSTED = {"SY", "BA", "S-1-5-18", "S-1-5-32-544"}
 _FULL = {"FA", "0X1F01FF"}
@@ -82,6 +84,16 @@ class StateFolder:
     def intents(self) -> str:
         """Where intents stand."""
         return f"{self.path}\\{INTENTS}"
+
+    @property
+    def jobs(self) -> str:
+        """Where jobs lie, each in a folder of its own."""
+        return f"{self.path}\\{JOBS}"
+
+    @property
+    def leases(self) -> str:
+        """Where the leases of runs stand."""
+        return f"{self.path}\\{LEASES}"
 
     def link_for(self, shadow_id: str) -> str:
         """The link of one shadow copy."""
@@ -237,8 +249,8 @@ def ensure(writer: CimWriter, folder: StateFolder) -> None:
     of ours runs on this host until a person looked.
     """
     drive, token = folder.path[:2], secrets.token_hex(6)
-    values = {"STATE": folder.path, "LINKS": folder.links, "INTENTS": folder.intents, "NEW": f"{folder.path}.{token}",
-              "SAVED": f"{drive}\\Windows\\Temp\\{FOLDER}.{token}.acl"}
+    values = {"STATE": folder.path, "LINKS": folder.links, "INTENTS": folder.intents, "JOBS": folder.jobs,
+              "LEASES": folder.leases, "NEW": f"{folder.path}.{token}", "SAVED": f"{drive}\\Windows\\Temp\\{FOLDER}.{token}.acl"}
     with writing_programs(writer, values) as programs:
         _refuse_links(programs, folder)
         if programs.run(EXISTS, timeout=files.SHORT).exit_code != 0:

@@ -18,7 +18,8 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.cim import wql
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.types import Instance
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
-from ansible_collections.agentless.hyperv.plugins.module_utils.windows import files
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows import files, leases
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.leases import Found, LeaseFolder, LeasePlace
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.programs import Command, reading_programs
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import FOLDER, Intent, StateFolder, is_shadow_id, parse_intent
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.system import CIMV2
@@ -26,6 +27,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.windows.system im
 # the names above the state folder tell whether it is a link itself
 READ_STATE = Command('dir /B /AL "%AGH_STATE%*" & dir /B /AL "%AGH_LINKS%"'
                      ' & %SystemRoot%\\System32\\findstr.exe /S /N "^" "%AGH_INTENTS%\\*.json"', reads_only=True)
+LIST_BELOW = Command('dir /B /S /A "%AGH_PATH%"', reads_only=True)
 _LINE = re.compile(r"\\(?P<file>[^\\:]+\.json):\d+:(?P<text>.*)\Z", re.IGNORECASE)
 _STAGED = re.compile(re.escape(FOLDER) + r"\.[0-9a-f]{12}\Z", re.IGNORECASE)
 _SAVED = re.compile(re.escape(FOLDER) + r"\.[0-9a-f]{12}\.acl\Z", re.IGNORECASE)
@@ -79,6 +81,39 @@ def read_strays(reader: CimReader, folder: StateFolder) -> tuple[tuple[Entry, ..
     saved = _listed(reader, "CIM_DataFile", f"{drive}\\Windows\\Temp", {"Extension": "acl"}) or ()
     return (tuple(entry for entry in beside if _STAGED.match(ntpath.basename(entry.path))),
             tuple(entry for entry in saved if _SAVED.match(ntpath.basename(entry.path))))
+
+
+def read_leases(reader: CimReader, folder: StateFolder) -> tuple[LeaseFolder, ...]:
+    """The leases of runs, and what the making of some left: one request, and one more for each; one program without filters."""
+    listed = _listed(reader, "Win32_Directory", folder.leases)
+    if listed is None:
+        return _leases_by_program(reader, folder)
+    found = []
+    for entry in listed:
+        inside = _listed(reader, "CIM_DataFile", entry.path) or ()
+        found.append(_lease_folder(entry, [ntpath.basename(one.path) for one in inside]))
+    return tuple(found)
+
+
+def _leases_by_program(reader: CimReader, folder: StateFolder) -> tuple[LeaseFolder, ...]:
+    with reading_programs(reader, {"PATH": folder.leases}) as programs:
+        result = programs.run(LIST_BELOW, timeout=files.SHORT)
+    names: dict[str, list[str]] = {}
+    start = f"{folder.leases}\\".lower()
+    for line in result.stdout.decode("utf-8", "replace").splitlines():
+        if line.lower().startswith(start):
+            name, _unused, inside = line[len(start):].partition("\\")
+            names.setdefault(name, []).extend([inside] if inside else [])
+    return tuple(_lease_folder(Entry(start + name, None), inside) for name, inside in names.items())
+
+
+def _lease_folder(entry: Entry, names: Sequence[str]) -> LeaseFolder:
+    name = ntpath.basename(entry.path)
+    try:
+        found = leases.read_names(LeasePlace(ntpath.dirname(entry.path), name), names)
+    except ValueError:
+        found = Found(damage="its name is not that of a run")
+    return LeaseFolder(entry.path, name, entry.modified, found)
 
 
 def _listed(reader: CimReader, class_name: str, path: str, more: dict[str, str] | None = None) -> tuple[Entry, ...] | None:
