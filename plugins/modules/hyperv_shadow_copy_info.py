@@ -56,8 +56,8 @@ shadow_copies:
     owner: {description: "V(ours), V(suspect) or V(foreign).", type: str, returned: always}
     reason:
       description:
-        - What the owner rests on. V(linked), V(named) and V(announced) for ours, by the link, by the name of an intent, and as the only new
-          shadow copy that an intent can have come to.
+        - What the owner rests on. V(linked), V(named), V(exposed) and V(announced) for ours, by the link, by the name of an intent, by its
+          place in the folder of a job, and as the only new shadow copy that an intent can have come to.
         - V(several_candidates) and V(not_proven) for suspects, V(no_trace) for foreign ones.
       type: str
       returned: always

@@ -3,13 +3,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whose a shadow copy is (operations 5.6). Pure functions of what a host has and of what our runs wrote down before they acted.
 
-A shadow copy carries no label. It is *ours* when one of three things says so: a link of ours is named by its ID; an intent is
-named by its ID; or an intent without such a name announced one on that volume, and exactly one new shadow copy is there that can be
-it - made by the system's provider, client-accessible, without writers, within two minutes of the intent. What else might have come of
-an intent is *suspect*: it is told and never removed by itself. Everything else is *foreign*.
+A shadow copy carries no label. It is *ours* when one of four things says so: a link of ours is named by its ID; an intent is
+named by its ID; it is exposed in the folder of a job of ours, which only administrators can do; or an intent without such a name
+announced one on that volume, and exactly one new shadow copy is there that can be it - made by the system's provider, of the kind that
+was announced, within two minutes of the intent. What else might have come of an intent is *suspect*: it is told and never removed by
+itself. Everything else is *foreign*.
+
+There are two kinds (operations 5.2): client-accessible and without writers, as Win32_ShadowCopy makes them; and persistent with
+writers, as diskshadow makes them, which are not client-accessible.
 """
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,6 +26,9 @@ PROOF_WINDOW = timedelta(minutes=2)
 SUSPECT_WINDOW = timedelta(minutes=15)
 """How long after its intent a shadow copy may have been made to be suspect: a creation ends long before that, or not at all."""
 _OWN_PROVIDER = "system"
+_EXPOSED = re.compile(r"[A-Z]:\\ProgramData\\agentless\.hyperv\\jobs\\[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}_"
+                      r"(?P<run>[A-Z0-9][A-Z0-9-]{0,39})(?:_[a-z]{1,12})?\\v[0-9]{2}\\?\Z", re.IGNORECASE)
+"""Where diskshadow exposes a shadow copy of ours: a folder ``vNN`` in that of a job, which bears the name of its task."""
 
 
 class Copy(Protocol):
@@ -50,6 +58,14 @@ class Copy(Protocol):
     def no_writers(self) -> bool | None:
         """Another one."""
 
+    @property
+    def persistent(self) -> bool | None:
+        """And another one."""
+
+    @property
+    def exposed(self) -> str | None:
+        """The drive, folder or share where it can be seen; None when it is not exposed, too."""
+
 
 class Announcement(Protocol):
     """What is looked at of an intent."""
@@ -78,6 +94,10 @@ class Announcement(Protocol):
     def shadow_id(self) -> str | None:
         """What came of it, when the run got as far as the link."""
 
+    @property
+    def writers(self) -> bool:
+        """Whether one with writers was to be made."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -85,7 +105,7 @@ class Verdict:
 
     Those of a shadow copy that is removed must go in the same run: without what they announced they would speak for the next that fits.
 
-    Reasons: ``linked``, ``named``, ``announced`` (ours); ``several_candidates``, ``not_proven`` (suspect); ``no_trace`` (foreign).
+    Reasons: ``linked``, ``named``, ``exposed``, ``announced`` (ours); ``several_candidates``, ``not_proven`` (suspect); ``no_trace`` (foreign).
     """
 
     shadow_id: str
@@ -123,7 +143,7 @@ def judge(copies: Iterable[Copy], links: Collection[str], intents: Iterable[Anno
     told = sorted({intent.name: intent for intent in intents}.values(), key=_age_order, reverse=True)
     sheet = _Sheet(present, linked)
     sheet.read_names(told)
-    sheet.read_links(told)
+    sheet.read_marks(told)
     sheet.read_announcements(told)
     verdicts = tuple(sheet.verdict(copy) for copy in present.values())
     stale = tuple(sorted(link for link in linked if link not in present))
@@ -135,15 +155,33 @@ def could_be(copy: Copy, intent: Announcement) -> bool:
     """True when the shadow copy may have come of the intent: new, of that volume, of the right kind as far as is known, and in time."""
     if _fold(copy.shadow_id) in {_fold(known) for known in intent.shadows_before}:
         return False
-    if _volume(copy.volume) != _volume(intent.volume) or copy.client_accessible is False or copy.no_writers is False:
+    if _volume(copy.volume) != _volume(intent.volume) or _of_other_kind(copy, intent):
         return False
     return copy.created is None or timedelta(0) <= copy.created - intent.host_time <= SUSPECT_WINDOW
 
 
 def proves(copy: Copy, intent: Announcement) -> bool:
     """True when nothing about the shadow copy speaks against the intent and everything that must be known is known."""
-    return (could_be(copy, intent) and copy.provider == _OWN_PROVIDER and copy.client_accessible is True and copy.no_writers is True
+    return (could_be(copy, intent) and copy.provider == _OWN_PROVIDER and _of_kind(copy, intent)
             and copy.created is not None and copy.created - intent.host_time <= PROOF_WINDOW)
+
+
+def exposed_by(place: str | None) -> str | None:
+    """The run whose job exposed a shadow copy at ``place``; None when that is no place of ours."""
+    found = _EXPOSED.match(place or "")
+    return None if found is None else found.group("run")
+
+
+def _of_kind(copy: Copy, intent: Announcement) -> bool:
+    if intent.writers:
+        return copy.client_accessible is False and copy.no_writers is False and copy.persistent is True
+    return copy.client_accessible is True and copy.no_writers is True
+
+
+def _of_other_kind(copy: Copy, intent: Announcement) -> bool:
+    if intent.writers:
+        return copy.client_accessible is True or copy.no_writers is True or copy.persistent is False
+    return copy.client_accessible is False or copy.no_writers is False
 
 
 class _Sheet:
@@ -152,9 +190,13 @@ class _Sheet:
     def __init__(self, present: dict[str, Copy], linked: set[str]) -> None:
         self._present = present
         self._linked = linked
+        self._exposed = {shadow_id: run for shadow_id, copy in present.items() for run in [exposed_by(copy.exposed)] if run is not None}
         self._answered: set[str] = set()
         """Names of intents whose shadow copy is known."""
-        self._said: dict[str, dict[str, list[Announcement]]] = {shadow_id: {"linked": []} for shadow_id in linked if shadow_id in present}
+        self._said: dict[str, dict[str, list[Announcement]]] = {}
+        for mark, marked in (("linked", self._linked & set(present)), ("exposed", set(self._exposed))):
+            for shadow_id in marked:
+                self._said.setdefault(shadow_id, {})[mark] = []
 
     def _add(self, shadow_id: str, reason: str, intent: Announcement) -> None:
         self._said.setdefault(shadow_id, {}).setdefault(reason, []).append(intent)
@@ -167,16 +209,18 @@ class _Sheet:
                 if _fold(intent.shadow_id) in self._present:
                     self._add(_fold(intent.shadow_id), "named", intent)
 
-    def read_links(self, intents: Sequence[Announcement]) -> None:
-        """A link without such an intent: the host stopped between the two. The newest intent that fits is the one."""
-        for shadow_id in sorted(self._linked & set(self._present)):
-            if "named" in self._said[shadow_id]:
+    def read_marks(self, intents: Sequence[Announcement]) -> None:
+        """A link or a place without such an intent: the host stopped between the two. The newest intent that fits is the one."""
+        for shadow_id in sorted(self._linked & set(self._present) | set(self._exposed)):
+            said = self._said[shadow_id]
+            if "named" in said:
                 continue
-            copy = self._present[shadow_id]
-            home = next((intent for intent in intents if intent.name not in self._answered and could_be(copy, intent)), None)
+            copy, run_id = self._present[shadow_id], self._exposed.get(shadow_id)
+            home = next((intent for intent in intents if intent.name not in self._answered and could_be(copy, intent)
+                         and (run_id is None or intent.run_id.lower() == run_id.lower())), None)
             if home is not None:
                 self._answered.add(home.name)
-                self._add(shadow_id, "linked", home)
+                self._add(shadow_id, "linked" if "linked" in said else "exposed", home)
 
     def read_announcements(self, intents: Sequence[Announcement]) -> None:
         """Intents of which nothing more is known than what they announced."""
@@ -197,11 +241,11 @@ class _Sheet:
         """What all of it comes to."""
         shadow_id = _fold(copy.shadow_id)
         said = self._said.get(shadow_id, {})
-        for owner, words in ((OURS, ("linked", "named", "announced")), (SUSPECT, ("several_candidates", "not_proven"))):
+        for owner, words in ((OURS, ("linked", "named", "exposed", "announced")), (SUSPECT, ("several_candidates", "not_proven"))):
             reason = next((word for word in words if word in said), None)
             if reason is not None:
                 intents = sorted((intent for word in words for intent in said.get(word, ())), key=_age_order, reverse=True)
-                run_id = intents[0].run_id if intents and owner == OURS else None
+                run_id = None if owner != OURS else intents[0].run_id if intents else self._exposed.get(shadow_id)
                 return Verdict(copy.shadow_id, owner, reason, shadow_id in self._linked, tuple(intent.name for intent in intents), run_id)
         return Verdict(copy.shadow_id, FOREIGN, "no_trace", False, (), None)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.ownership import (
@@ -17,6 +18,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.protection.owners
     SUSPECT,
     SUSPECT_WINDOW,
     Ownership,
+    exposed_by,
     judge,
 )
 from hypothesis import given
@@ -34,6 +36,8 @@ class Copy:
     provider: str = "system"
     client_accessible: bool | None = True
     no_writers: bool | None = True
+    persistent: bool | None = True
+    exposed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,15 @@ class Intent:
     shadows_before: tuple[str, ...] = ()
     shadow_id: str | None = None
     run_id: str = "run"
+    writers: bool = False
+
+
+JOB = "C:\\ProgramData\\agentless.hyperv\\jobs\\0A1B2C3D-0000-4000-8000-00000000000F_run"
+
+
+def with_writers(shadow_id: str, **values: Any) -> Copy:
+    """As diskshadow makes it in its persistent context."""
+    return Copy(shadow_id, **{"client_accessible": False, "no_writers": False, **values})
 
 
 def said(found: Ownership) -> dict[str, tuple[str, str]]:
@@ -133,30 +146,88 @@ def test_links_and_intents_of_which_nothing_is_left() -> None:
     assert (found.stale_links, found.finished) == (("{gone}",), ("i", "j"))
 
 
+# -- sets with writers ---------------------------------------------------------------------------------------------
+
+
+def test_an_intent_with_writers_claims_only_what_writers_took_part_in() -> None:
+    copies = [Copy("{C}"), with_writers("{A}"), with_writers("{V}", persistent=False), with_writers("{E}", volume=E)]
+    assert said(judge(copies, [], [Intent("i", writers=True)])) == {
+        "{C}": (FOREIGN, "no_trace"), "{A}": (OURS, "announced"), "{V}": (FOREIGN, "no_trace"), "{E}": (FOREIGN, "no_trace")}
+    assert said(judge(copies, [], [Intent("i")]))["{A}"] == (FOREIGN, "no_trace")
+    assert said(judge(copies, [], [Intent("i")]))["{C}"] == (OURS, "announced")
+
+
+@pytest.mark.parametrize("copy", [with_writers("{A}", no_writers=None), with_writers("{A}", client_accessible=None),
+                                  with_writers("{A}", persistent=None), with_writers("{A}", provider="csv"),
+                                  with_writers("{A}", created=None)])
+def test_what_is_not_known_of_a_set_is_not_proven(copy: Copy) -> None:
+    assert said(judge([copy], [], [Intent("i", writers=True)])) == {"{A}": (SUSPECT, "not_proven")}
+
+
+def test_a_set_of_two_volumes_is_claimed_by_an_intent_each() -> None:
+    intents = [Intent("i", writers=True), Intent("j", volume=E, writers=True)]
+    found = judge([with_writers("{A}"), with_writers("{B}", volume=E)], [], intents)
+    assert said(found) == {"{A}": (OURS, "announced"), "{B}": (OURS, "announced")}
+    assert [verdict.intents for verdict in found.verdicts] == [("i",), ("j",)]
+
+
+def test_what_is_exposed_in_a_job_of_ours_is_ours_and_gives_the_run() -> None:
+    found = judge([with_writers("{A}", exposed=f"{JOB}\\v00", created=NOON + timedelta(days=1)), with_writers("{B}")], [], [])
+    assert said(found) == {"{A}": (OURS, "exposed"), "{B}": (FOREIGN, "no_trace")}
+    assert (found.verdicts[0].run_id, found.verdicts[0].linked, found.verdicts[0].intents) == ("run", False, ())
+
+
+def test_an_exposed_copy_takes_the_intent_of_its_run_with_it() -> None:
+    """So the intent speaks for no other one, however well that would fit."""
+    copies = [with_writers("{A}", exposed=f"{JOB.lower()}\\v01\\"), with_writers("{B}")]
+    found = judge(copies, [], [Intent("i", writers=True)])
+    assert said(found) == {"{A}": (OURS, "exposed"), "{B}": (FOREIGN, "no_trace")}
+    assert found.verdicts[0].intents == ("i",)
+    other = judge(copies, [], [Intent("i", writers=True, run_id="other")])
+    assert said(other) == {"{A}": (OURS, "exposed"), "{B}": (OURS, "announced")}
+
+
+@pytest.mark.parametrize(("place", "run_id"), [
+    (f"{JOB}\\v00", "run"), (f"{JOB}\\v63\\", "run"), (f"{JOB}_copy\\v00", "run"), (f"D{JOB[1:]}-2\\v00", "run-2"), (None, None),
+    ("", None), ("P:", None), (JOB, None), (f"{JOB}\\v0", None), (f"{JOB}\\v000", None), (f"{JOB}\\v00\\x", None),
+    (f"{JOB}\\..\\v00", None), (f"X:\\a\\{JOB[3:]}\\v00", None), (f"\\\\nas\\{JOB[3:]}\\v00", None),
+    ("C:\\ProgramData\\agentless.hyperv\\jobs\\x_run\\v00", None), (f"{JOB}\\v00\n", None),
+])
+def test_places_of_ours(place: str | None, run_id: str | None) -> None:
+    assert exposed_by(place) == run_id
+
+
 # -- properties ----------------------------------------------------------------------------------------------------
 
 IDS = [f"{{{letter}}}" for letter in "ABCDEF"]
 MOMENTS = st.one_of(st.none(), st.integers(-1200, 1200).map(lambda seconds: NOON + timedelta(seconds=seconds)))
 FLAGS = st.sampled_from([True, False, None])
+PLACES = st.sampled_from([None, None, None, "P:", f"{JOB}\\v00", "D:\\mount"])
 COPIES = st.lists(
-    st.builds(Copy, st.sampled_from(IDS), st.sampled_from([D, E]), MOMENTS, st.sampled_from(["system", "csv", "x"]), FLAGS, FLAGS),
+    st.builds(Copy, st.sampled_from(IDS), st.sampled_from([D, E]), MOMENTS, st.sampled_from(["system", "csv", "x"]), FLAGS, FLAGS, FLAGS,
+              PLACES),
     max_size=6, unique_by=lambda copy: copy.shadow_id,
 )  # fmt: skip
-LIKELY = st.lists(
-    st.builds(Copy, st.sampled_from(IDS), st.just(D), st.integers(0, 130).map(lambda seconds: NOON + timedelta(seconds=seconds))),
+NEAR = st.integers(0, 130).map(lambda seconds: NOON + timedelta(seconds=seconds))
+LIKELY = st.lists(st.builds(Copy, st.sampled_from(IDS), st.just(D), NEAR), max_size=4, unique_by=lambda copy: copy.shadow_id)
+LIKELY_SETS = st.lists(
+    st.builds(lambda shadow_id, volume, created: with_writers(shadow_id, volume=volume, created=created), st.sampled_from(IDS),
+              st.sampled_from([D, E]), NEAR),
     max_size=4, unique_by=lambda copy: copy.shadow_id,
 )  # fmt: skip
+ANY = st.one_of(COPIES, LIKELY, LIKELY_SETS)
 INTENTS = st.lists(
     st.builds(
         Intent, st.sampled_from("uvwxyz"), st.integers(-300, 300).map(lambda seconds: NOON + timedelta(seconds=seconds)),
         st.sampled_from([D, E]), st.lists(st.sampled_from(IDS), max_size=3).map(tuple), st.one_of(st.none(), st.sampled_from(IDS)),
+        st.sampled_from(["run", "other"]), st.booleans(),
     ),
     max_size=5, unique_by=lambda intent: intent.name,
 )  # fmt: skip
 LINKS = st.lists(st.sampled_from([*IDS, "{GONE}"]), max_size=3, unique=True)
 
 
-@given(st.one_of(COPIES, LIKELY), LINKS, INTENTS)
+@given(ANY, LINKS, INTENTS)
 def test_each_copy_gets_one_verdict_and_nothing_is_lost(copies: list[Copy], links: list[str], intents: list[Intent]) -> None:
     found = judge(copies, links, intents)
     assert [verdict.shadow_id for verdict in found.verdicts] == [copy.shadow_id for copy in copies]
@@ -168,7 +239,7 @@ def test_each_copy_gets_one_verdict_and_nothing_is_lost(copies: list[Copy], link
     assert speaking | set(found.finished) == {intent.name for intent in intents}
 
 
-@given(st.one_of(COPIES, LIKELY), LINKS, INTENTS, st.randoms(use_true_random=False))
+@given(ANY, LINKS, INTENTS, st.randoms(use_true_random=False))
 def test_the_order_of_what_is_given_does_not_matter(copies: list[Copy], links: list[str], intents: list[Intent], random: object) -> None:
     mixed: list[Sequence[object]] = [list(copies), list(links), list(intents)]
     for part in mixed:
@@ -178,17 +249,20 @@ def test_the_order_of_what_is_given_does_not_matter(copies: list[Copy], links: l
     assert (first.stale_links, first.finished) == (second.stale_links, second.finished)
 
 
-@given(st.one_of(COPIES, LIKELY), LINKS, INTENTS)
+@given(ANY, LINKS, INTENTS)
 def test_what_nobody_announced_is_never_ours(copies: list[Copy], links: list[str], intents: list[Intent]) -> None:
-    """Of another provider, context, volume or time, or there before: not ours without a link or a name."""
+    """Of another provider, context, volume or time, or there before: not ours without a link, a name or a place of ours."""
     proof = {link.lower() for link in links} | {intent.shadow_id.lower() for intent in intents if intent.shadow_id}
     for copy, verdict in zip(copies, judge(copies, links, intents).verdicts, strict=True):
-        if verdict.owner != OURS or copy.shadow_id.lower() in proof:
+        if verdict.owner != OURS or copy.shadow_id.lower() in proof or exposed_by(copy.exposed):
             continue
-        assert (copy.provider, copy.client_accessible, copy.no_writers) == ("system", True, True)
+        kind = (copy.client_accessible, copy.no_writers)
+        assert copy.provider == "system"
+        assert kind == (True, True) or (kind == (False, False) and copy.persistent)
         assert copy.created is not None
         assert any(
             intent.shadow_id is None
+            and intent.writers is (kind == (False, False))
             and intent.volume == copy.volume
             and copy.shadow_id not in intent.shadows_before
             and timedelta(0) <= copy.created - intent.host_time <= PROOF_WINDOW
@@ -209,7 +283,7 @@ def test_two_candidates_of_one_intent_are_never_ours(copies: list[Copy], before:
     assert {owners[copy.shadow_id][0] for copy in candidates} <= {expected}
 
 
-@given(st.one_of(COPIES, LIKELY), LINKS, INTENTS)
+@given(ANY, LINKS, INTENTS)
 def test_nothing_foreign_becomes_ours_by_the_removal_of_another(copies: list[Copy], links: list[str], intents: list[Intent]) -> None:
     """Only one that was suspect may: when all others that an intent can have meant turn out to be of other intents."""
     found = judge(copies, links, intents)
@@ -223,7 +297,7 @@ def test_nothing_foreign_becomes_ours_by_the_removal_of_another(copies: list[Cop
 
 @given(COPIES, LINKS, INTENTS)
 def test_a_copy_of_other_kind_changes_no_verdict(copies: list[Copy], links: list[str], intents: list[Intent]) -> None:
-    other = Copy("{OTHER}", no_writers=False)
+    other = Copy("{OTHER}", client_accessible=False)
     first, second = judge(copies, links, intents), judge([*copies, other], links, intents)
     assert second.verdicts[:-1] == first.verdicts
     assert second.verdicts[-1].owner == FOREIGN

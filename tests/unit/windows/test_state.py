@@ -111,14 +111,15 @@ SHADOW = "{3808876B-C176-4E48-B7AE-04046E6CC752}"
 
 
 @pytest.mark.parametrize("shadow_id", [None, SHADOW])
-def test_an_intent_is_read_as_it_was_written(shadow_id: str | None) -> None:
-    intent = replace(INTENT, shadow_id=shadow_id)
+@pytest.mark.parametrize("writers", [False, True])
+def test_an_intent_is_read_as_it_was_written(shadow_id: str | None, writers: bool) -> None:
+    intent = replace(INTENT, shadow_id=shadow_id, writers=writers)
     assert parse_intent(f"{intent.name}.json", intent.dump().decode("ascii")) == intent
 
 
 def test_intents_of_the_first_form_are_read() -> None:
     data = json.loads(INTENT.dump())
-    del data["folders"], data["keep"]
+    del data["folders"], data["keep"], data["writers"]
     assert parse_intent("Night-1_0a1b2c3d.json", json.dumps(data)) == replace(INTENT, folders=(), keep=False)
 
 
