@@ -12,6 +12,7 @@ description:
   - Says which virtual machine of a host is protected by which policy, with one task for each policy.
   - Everything that is wrong with the policies and entries is listed, whether or not a virtual machine is concerned, so that nothing is
     begun with half a plan.
+  - A password is never part of the plan, which may be shown and kept.
 author:
   - The agentless.hyperv authors (@agentless)
 positional: _input, entries
@@ -73,7 +74,10 @@ _value:
       contains:
         policy: {description: Name of the policy., type: str, returned: always}
         method: {description: Its method., type: str, returned: always}
-        options: {description: "Its other values, without those that are not set.", type: dict, returned: always}
+        options:
+          description: Its other values, without those that are not set, that mean nothing to the method, and without C(run_as_password).
+          type: dict
+          returned: always
         names:
           description: GUIDs, and the names that no virtual machine has or that several have.
           type: list
@@ -103,7 +107,7 @@ from ansible.errors import AnsibleFilterError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import freshness, naming, retention
 
-AVAILABLE = ("vss_copy",)
+AVAILABLE = ("vss_copy", "live_copy")
 LATER = ("export", "backup", "checkpoint", "replica")
 DEFAULT = "default"
 LEAVE_OUT = "none"
@@ -119,8 +123,22 @@ POLICY_SPEC: dict[str, Any] = {
     "verify": {"type": "str", "choices": ["none", "size", "sha256"]},
     "timeout": {"type": "int"},
     "vss_wait": {"type": "int"},
+    "writers": {"type": "str", "choices": ["none", "hyperv"]},
+    "csv_any_node": {"type": "bool"},
+    "accept_inconsistent": {"type": "bool"},
+    "run_as": {"type": "str", "choices": ["system", "account", "session"]},
+    "run_as_user": {"type": "str"},
+    "run_as_password": {"type": "str", "no_log": True},
 }
 """What a policy can say; the values other than the method are options of the module of the method."""
+FOREIGN = {
+    "vss_copy": frozenset({"accept_inconsistent"}),
+    "live_copy": frozenset({"consistency", "consistency_fallback", "writers", "vss_wait", "csv_any_node"}),
+}
+"""Options that mean nothing to a method: refused in a policy, left out when they come from the variables of the role."""
+ACCOUNT_OPTIONS = frozenset({"run_as_user", "run_as_password"})
+SECRETS = frozenset({"run_as_password"})
+"""Never part of a plan: it is a fact, and the item of a loop, and both are shown."""
 
 _GUID = re.compile(r"\{?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\}?\Z", re.IGNORECASE)
 
@@ -220,18 +238,25 @@ def read_policy(name: str, values: Any, defaults: Mapping[str, Any], *, used: bo
     """A policy as a task without VMs, and what is wrong with it. ``used``: an entry names it, so it needs a destination."""
     if not isinstance(values, Mapping):
         return Task(name, AVAILABLE[0], {}), [f"The policy {name} must be a dictionary."]
-    merged = {**_set(_plain(defaults)), **{key: value for key, value in _plain(values).items() if value is not None}}
-    validated = ArgumentSpecValidator(POLICY_SPEC).validate(_set(merged))
+    own = {key: value for key, value in _plain(values).items() if value is not None}
+    validated = ArgumentSpecValidator(POLICY_SPEC).validate(_set({**_for_every_policy(defaults), **own}))
     problems = [f"The policy {name}: {text.rstrip('.')}." for text in validated.error_messages]
     options = _set(validated.validated_parameters)
     method = str(options.pop("method", AVAILABLE[0]))
     if not problems:
-        problems += [f"The policy {name}: {text}." for text in _meanings(options)]
+        problems += [f"The policy {name}: {text}." for text in (*_meanings(options), *_fitting(method, options, _set(own)))]
         if used and method in AVAILABLE and "destination" not in options:
             problems.append(f"The policy {name} has no destination, and backup_destination is not set.")
     if "keep" in options:
         options["keep"] = _set(options["keep"])
-    return Task(name, method, options), problems
+    account = frozenset() if options.get("run_as") == "account" else ACCOUNT_OPTIONS
+    left_out = FOREIGN.get(method, frozenset()) | account | SECRETS
+    return Task(name, method, {key: value for key, value in options.items() if key not in left_out}), problems
+
+
+def _for_every_policy(defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """What a policy takes from the variables of the role: never the acceptance of an inconsistent copy."""
+    return {key: value for key, value in _set(_plain(defaults)).items() if key != "accept_inconsistent"}
 
 
 def _meanings(options: Mapping[str, Any]) -> Iterable[str]:
@@ -246,6 +271,19 @@ def _meanings(options: Mapping[str, Any]) -> Iterable[str]:
     if "run_id" in options and not naming.is_run_id(options["run_id"]):
         yield f"run_id {options['run_id']!r} may have letters, digits and hyphens, at most 40"
     yield from (f"{key} must be more than 0" for key in ("timeout", "vss_wait") if options.get(key, 1) < (key == "timeout"))
+
+
+def _fitting(method: str, options: Mapping[str, Any], own: Mapping[str, Any]) -> Iterable[str]:
+    """What does not go together. ``own``: what the policy says itself, without the variables of the role."""
+    yield from (f"{key} means nothing with the method {method}" for key in sorted(FOREIGN.get(method, frozenset()) & set(own)))
+    if method == "live_copy" and options.get("accept_inconsistent") is not True:
+        yield "a live copy is inconsistent; the policy must say accept_inconsistent: true itself"
+    if options.get("run_as") == "account":
+        missing = sorted(ACCOUNT_OPTIONS - set(options), reverse=True)
+        if missing:
+            yield f"run_as is account, and {' and '.join(missing)} is not set"
+    elif ACCOUNT_OPTIONS & set(own):
+        yield f"{' and '.join(sorted(ACCOUNT_OPTIONS & set(own), reverse=True))} is set, and run_as is not account"
 
 
 def read_policies(given: Any, defaults: Mapping[str, Any], entries: Sequence[Entry]) -> tuple[dict[str, Task], list[str]]:

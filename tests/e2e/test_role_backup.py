@@ -12,6 +12,8 @@ from conftest import host, vm, winrm
 from controller import Controller, Run
 from simulator.fleet import Fleet
 from simulator.hyperv.spec import DiskSpec
+from simulator.spec import Quirks
+from simulator.windows.shadows import ShadowCopy
 
 ROLE = "agentless.hyperv.backup"
 SHOW = {"name": "results", "ansible.builtin.debug": {"var": "backup_results"}, "when": "backup_results is defined"}
@@ -107,6 +109,74 @@ def test_a_host_that_went_away_after_the_facts_has_a_report(start_fleet: Callabl
     assert {name: (entry["changed"], entry["failed"], entry["error_code"]) for name, entry in told.items()} == {
         "sql01": (True, False, None), "web01": (False, True, "unreachable")}
     assert '"web01" (unreachable, policy silver)' in task(run, "Fail when a virtual machine was not protected")["msg"]
+
+
+# -- what an interrupted run left --------------------------------------------------------------------------------------
+
+ONE = {"backup_destination": "E:\\Backup", "backup_vms": ["sql01"]}
+SWEPT, SHOWN = "Sweep what interrupted runs of ours left", "Show what interrupted runs left"
+
+
+def forgotten(fleet: Fleet, controller: Controller) -> ShadowCopy:
+    """A shadow copy of ours that nobody deletes, made long ago."""
+    make = {"agentless.hyperv.hyperv_shadow_copy": {"volume": "D:\\", "run_id": "forgotten"}}
+    assert controller.play([make], controller.inventory(winrm(fleet))).code == 0
+    with fleet.locked():
+        fleet.hosts["HV01"].host.clock.advance(24 * 3600)
+        (found,) = [copy for copy in fleet.hosts["HV01"].host.shadows.copies if not copy.foreign]
+    return found
+
+
+def shadows(fleet: Fleet) -> tuple[int, int]:
+    """How many of ours, and of others."""
+    with fleet.locked():
+        copies = fleet.hosts["HV01"].host.shadows.copies
+        return sum(not copy.foreign for copy in copies), sum(copy.foreign for copy in copies)
+
+
+def test_the_next_run_sweeps_what_an_interrupted_one_left(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
+    fleet = start_fleet(host("HV01", vm("sql01"), foreign_shadow_copies=("D:\\",)))
+    left = forgotten(fleet, controller)
+    kept = play(controller, fleet, {**ONE, "backup_sweep": False})
+    assert (kept.code, results(kept)["sql01"]["changed"], shadows(fleet)) == (0, True, (1, 1)), kept.output
+    assert f"shadow_copy {left.shadow_id}: left there, backup_sweep is false" in task(kept, SHOWN)["msg"]
+    predicted = play(controller, fleet, ONE, "--check")
+    assert (predicted.code, shadows(fleet)) == (0, (1, 1))
+    assert f"shadow_copy {left.shadow_id}: would be removed" in task(predicted, SHOWN)["msg"]
+
+    run = play(controller, fleet, ONE)
+    assert (run.code, task(run, SWEPT)["changed"], results(run)["sql01"]["changed"], shadows(fleet)) == (0, True, False, (0, 1)), run.output
+    assert f"shadow_copy {left.shadow_id}: removed" in task(run, SHOWN)["msg"]
+    again = play(controller, fleet, ONE)
+    assert (again.code, task(again, SWEPT)["changed"], task(again, SHOWN).status) == (0, False, "skipped")
+
+
+def test_what_cannot_be_swept_is_told_and_the_copies_go_on(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
+    fleet = start_fleet(host("HV01", vm("sql01")))
+    left = forgotten(fleet, controller)
+    left.locked = True
+    run = play(controller, fleet, ONE)
+    assert (run.code, results(run)["sql01"]["changed"], shadows(fleet)) == (0, True, (1, 0)), run.output
+    told = task(run, SHOWN)["msg"]
+    assert f"WARNING: shadow_copy {left.shadow_id} could not be removed: vssadmin delete shadows /shadow={left.shadow_id}" in " ".join(told)
+    assert not [line for line in told if "nothing was swept" in line]
+
+
+def test_a_sweep_that_finds_nothing_asks_no_more_than_an_audit(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
+    fleet = start_fleet(host("HV01", vm("sql01"), foreign_shadow_copies=("D:\\",), quirks=Quirks(split_batches=False)))
+    first = play(controller, fleet, ONE)
+    assert (first.code, task(first, SHOWN).status) == (0, "skipped"), first.output
+    asked = []
+    for remove in (False, True):
+        with fleet.locked():
+            before = fleet.hosts["HV01"].host.counters.snapshot()
+        run = controller.play([{"agentless.hyperv.hyperv_cleanup": {"remove": remove}}], controller.inventory(winrm(fleet)))
+        assert run.one()["found"] == []
+        with fleet.locked():
+            counters = fleet.hosts["HV01"].host.counters.snapshot().since(before)
+        asked.append((counters.requests, counters.writing))
+    assert asked[0] == asked[1]
+    assert asked[0][1] == 0
 
 
 def test_a_name_of_another_host_is_its_affair(start_fleet: Callable[..., Fleet], controller: Controller) -> None:

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 GUID = "0A1B2C3D-0000-4000-8000-00000000000{}"
+PASSWORD = "Vault-Pässwörd-7"
 POLICIES = {"gold": {"destination": "E:\\Gold"}, "silver": {"destination": "E:\\Silver"}, "later": {"method": "export"}}
 
 
@@ -118,12 +119,53 @@ def test_problems_are_told_and_nothing_is_planned(values: dict[str, Any], says: 
     ({"keep": {"daily": "many"}}, "daily"),
     ({"keep": {"fortnightly": 1}}, "fortnightly"), ({"keep": {"last": -1}}, "last"),
     ({"timezone": "Mars/Olympus"}, "Mars/Olympus"),
-    ({"timeout": "long"}, "timeout"),
+    ({"timeout": "long"}, "timeout"), ({"writers": "all"}, "all"), ({"run_as": "me"}, "me"), ({"csv_any_node": "perhaps"}, "csv_any_node"),
+    ({"run_as": "account"}, "run_as is account, and run_as_user and run_as_password is not set."),
+    ({"run_as": "account", "run_as_user": "DOM\\copier"}, "run_as is account, and run_as_password is not set."),
+    ({"run_as_user": "DOM\\copier"}, "run_as_user is set, and run_as is not account."),
+    ({"run_as": "system", "run_as_user": "DOM\\copier", "run_as_password": PASSWORD},
+     "run_as_user and run_as_password is set, and run_as is not account."),
+    ({"method": "live_copy"}, "a live copy is inconsistent; the policy must say accept_inconsistent: true itself."),
+    ({"method": "live_copy", "accept_inconsistent": False}, "accept_inconsistent: true"),
+    ({"method": "live_copy", "accept_inconsistent": True, "writers": "hyperv"}, "writers means nothing with the method live_copy."),
+    ({"method": "live_copy", "accept_inconsistent": True, "consistency": "crash"}, "consistency means nothing with the method live_copy."),
+    ({"accept_inconsistent": True}, "accept_inconsistent means nothing with the method vss_copy."),
 ])
 def test_values_of_policies_are_checked(policy: dict[str, Any], word: str) -> None:
     (problem,) = backup_plan([], [], {"x": policy})["problems"]
     assert problem.startswith("The policy x: ")
     assert word in problem
+    assert PASSWORD not in problem
+
+
+def options(policy: dict[str, Any], **defaults: Any) -> dict[str, Any]:
+    """What the module of a policy's method is told."""
+    plan = backup_plan(vms("a"), [{"name": "a", "policy": "x"}], {"x": policy}, defaults={"destination": "E:\\B", **defaults})
+    assert plan["problems"] == []
+    assert PASSWORD not in str(plan)
+    found: dict[str, Any] = plan["tasks"][0]["options"]
+    assert found.pop("destination") == "E:\\B"
+    return found
+
+
+def test_the_account_of_a_policy_is_in_the_plan_and_its_password_is_not() -> None:
+    account = {"run_as": "account", "run_as_user": "DOM\\copier", "run_as_password": PASSWORD}
+    told = {"run_as": "account", "run_as_user": "DOM\\copier"}
+    assert options(account) == told
+    assert options({}, **account) == told
+    assert options({"run_as_user": "DOM\\other"}, **account) == {**told, "run_as_user": "DOM\\other"}
+    assert options({"run_as": "system"}, **account) == {"run_as": "system"}
+    assert options({"run_as": "session"}, **account) == {"run_as": "session"}
+    assert options({"run_as": "account"}, **{**account, "run_as": "system"}) == told
+
+
+def test_a_live_copy_is_accepted_by_the_policy_alone() -> None:
+    role = {"consistency": "crash", "consistency_fallback": "fail", "writers": "hyperv", "vss_wait": 600, "csv_any_node": False,
+            "timeout": 60}
+    assert options({"method": "live_copy", "accept_inconsistent": "yes"}, **role) == {"accept_inconsistent": True, "timeout": 60}
+    assert options({"writers": "none"}, **role) == {**role, "writers": "none"}
+    (problem,) = backup_plan([], [], {"x": {"method": "live_copy"}}, defaults={"accept_inconsistent": True})["problems"]
+    assert "itself" in problem
 
 
 def test_a_policy_that_nobody_uses_needs_no_destination() -> None:
