@@ -105,7 +105,8 @@ class Verdict:
 
     Those of a shadow copy that is removed must go in the same run: without what they announced they would speak for the next that fits.
 
-    Reasons: ``linked``, ``named``, ``exposed``, ``announced`` (ours); ``several_candidates``, ``not_proven`` (suspect); ``no_trace`` (foreign).
+    Reasons: ``linked``, ``named``, ``exposed``, ``announced`` (ours); ``several_candidates``, ``not_proven`` (suspect);
+    ``no_trace`` (foreign).
     """
 
     shadow_id: str

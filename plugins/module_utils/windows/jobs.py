@@ -17,6 +17,8 @@ would be another such file, but which encoding they have and what they expand is
 * It runs once: it begins by making a folder, and ends where that is there already. A start that arrives late does no harm.
 * It writes its result beside itself, step by step, and renames the file at the very end: a result without an end is an interrupted job,
   whatever LastTaskResult says (windows facts 1).
+* A program that ``run.cmd`` starts may itself run a second script, ``inner.cmd`` (:func:`inner_script`). That is made in the same way,
+  finds the values in its environment, and leaves a result of its own, so that it counts by itself whatever its caller makes of it.
 """
 from __future__ import annotations
 
@@ -28,6 +30,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.errors import Hyp
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.programs import LONGEST_LINE, PREFIX, check_value, expanded_length
 
 SCRIPT, VALUES, RESULT, UNFINISHED, STARTED = "run.cmd", "values.txt", "result.txt", "result.new", "started"
+INNER, INNER_RESULT, INNER_UNFINISHED = "inner.cmd", "inner.txt", "inner.new"
 UNREADABLE = "job_result_unreadable"
 RAN_BEFORE = 77
 """Exit code of a script that was started a second time."""
@@ -41,10 +44,10 @@ _SYSTEM32 = "%SystemRoot%\\System32\\"
 _OURS = re.compile(rf"%(?P<name>{PREFIX}[A-Z0-9_]+|SystemRoot)%|%")
 _STEP_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}\Z")
 _VALUE_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,30}\Z")
-_FILE_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}\.(?:json|txt)\Z")
+_FILE_NAME = re.compile(r"(?:[a-z][a-z0-9_]{0,30}\.(?:json|txt)|inner\.cmd)\Z")
 _TOKEN = re.compile(r"[0-9a-f]{12}\Z")
 _RESERVED = frozenset({"JOB", "UTF8", "CODE", "VERDICT"})
-_RESERVED_FILES = frozenset({VALUES, RESULT})
+_RESERVED_FILES = frozenset({VALUES, RESULT, INNER_RESULT})
 _FORBIDDEN_WORD = re.compile(r"(?i)(?:^|[\s&|(])(?:exit|goto|call|setlocal|endlocal)\b")
 _INNER_BRACKET = re.compile(r"[^\s&|(]\(")
 """In a block a bracket that closes ends it, so only brackets that open a block may stand outside of quotes."""
@@ -151,23 +154,45 @@ def script(job: Job, token: str) -> bytes:
     """The text of ``run.cmd``: ASCII with CRLF. ``token``: twelve hexadecimal digits that nobody else has."""
     if _TOKEN.match(token) is None:
         raise ValueError("not a token")
-    report = f'>>"{_HERE}{UNFINISHED}" echo'
-    names = sorted({name for step in job.steps() for text in filter(None, (step.line, step.proof)) for name in used_names(text)} | {"UTF8"})
+    names = _used_by(job.stages)
+    read = [f'for /f "usebackq delims=" %%L in ("{_HERE}{VALUES}") do set "%%L"']
+    return _text(job.stages, names, token, started=STARTED, unfinished=UNFINISHED, result=RESULT, read=read)
+
+
+def inner_script(stages: Sequence[Stage], values: Mapping[str, str], given: Sequence[str], token: str) -> bytes:
+    """The text of ``inner.cmd``: ASCII with CRLF, a file of the job whose script starts the program that runs it.
+
+    ``values`` are those of the job, ``given`` the names (without prefix) of variables that the program sets besides. It ends with exit
+    code 0 whatever its steps come to: what its caller would make of another one is not known.
+    """
+    if _TOKEN.match(token) is None:
+        raise ValueError("not a token")
+    Job(tuple(stages), {**values, **dict.fromkeys(given, "x" * 40)})  # for its checks
+    return _text(stages, _used_by(stages) | set(given), token, started="inner", unfinished=INNER_UNFINISHED, result=INNER_RESULT, read=[])
+
+
+def _used_by(stages: Sequence[Stage]) -> set[str]:
+    return {name for stage in stages for step in stage.steps for text in filter(None, (step.line, step.proof)) for name in used_names(text)}
+
+
+def _text(stages: Sequence[Stage], names: set[str], token: str, *, started: str, unfinished: str, result: str,
+          read: Sequence[str]) -> bytes:
+    report = f'>>"{_HERE}{unfinished}" echo'
     lines = [
         "@echo off", "setlocal EnableExtensions DisableDelayedExpansion",
-        f'mkdir "{_HERE}{STARTED}" 2>nul || exit /b {RAN_BEFORE}',
+        f'mkdir "{_HERE}{started}" 2>nul || exit /b {RAN_BEFORE}',
         f'{_SYSTEM32}chcp.com 65001 >nul',
-        f'>"{_HERE}{UNFINISHED}" echo job {token}',
-        f'for /f "usebackq delims=" %%L in ("{_HERE}{VALUES}") do set "%%L"',
-        *(f"if not defined {PREFIX}{name} goto values" for name in names),
+        f'>"{_HERE}{unfinished}" echo job {token}',
+        *read,
+        *(f"if not defined {PREFIX}{name} goto values" for name in sorted(names | {"UTF8"})),
         f'if not "%{PREFIX}UTF8:~1%"=="" goto values',
     ]
-    for number, stage in enumerate(job.stages):
+    for number, stage in enumerate(stages):
         for step in stage.steps:
             lines += _step(step, report, "end" if stage.essential else f"stage{number}")
         lines.append(f":stage{number}")
     lines += ["goto end", ":values", f"{report} values", ":end", f"{report} end",
-              f'ren "{_HERE}{UNFINISHED}" {RESULT}', "exit /b 0", ""]
+              f'ren "{_HERE}{unfinished}" {result}', "exit /b 0", ""]
     return "\r\n".join(lines).encode("ascii")
 
 
