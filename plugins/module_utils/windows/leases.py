@@ -127,6 +127,18 @@ class LeaseFolder:
         return _STAGED.match(self.name) is not None
 
 
+class Runs(frozenset[str]):
+    """Runs by their IDs. Their case does not matter, as in names of folders: the host may tell them in lower case."""
+
+    def __new__(cls, run_ids: Iterable[str] = ()) -> Runs:
+        """Keeps them in lower case."""
+        return super().__new__(cls, (run_id.lower() for run_id in run_ids))
+
+    def __contains__(self, run_id: object) -> bool:
+        """True for a run in any spelling."""
+        return isinstance(run_id, str) and super().__contains__(run_id.lower())
+
+
 # -- pure ----------------------------------------------------------------------------------------------------------------
 
 
@@ -166,13 +178,13 @@ def may_break(lease: Lease, now: datetime) -> bool:
     return now > lease.expires + GRACE or lease.expires > now + LONGEST + GRACE
 
 
-def alive_runs(folders: Iterable[LeaseFolder], now: datetime) -> frozenset[str]:
-    """The runs at work at ``now``, the host's time, in lower case: those whose lease nobody may break.
+def alive_runs(folders: Iterable[LeaseFolder], now: datetime) -> Runs:
+    """The runs at work at ``now``, the host's time: those whose lease nobody may break.
 
     A run whose lease is damaged counts as well: nobody can tell, and what is damaged is for a person to look at.
     """
-    return frozenset(folder.name.lower() for folder in folders if not folder.staged
-                     and (folder.found.damage is not None or (folder.found.lease is not None and not may_break(folder.found.lease, now))))
+    return Runs(folder.name for folder in folders if not folder.staged
+                and (folder.found.damage is not None or (folder.found.lease is not None and not may_break(folder.found.lease, now))))
 
 
 # -- with a host ---------------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.windows.system im
 READ_STATE = Command('dir /B /AL "%AGH_STATE%*" & dir /B /AL "%AGH_LINKS%"'
                      ' & %SystemRoot%\\System32\\findstr.exe /S /N "^" "%AGH_INTENTS%\\*.json"', reads_only=True)
 LIST_BELOW = Command('dir /B /S /A "%AGH_PATH%"', reads_only=True)
+LIST_FOLDERS = Command('dir /B /AD "%AGH_PATH%"', reads_only=True)
 _LINE = re.compile(r"\\(?P<file>[^\\:]+\.json):\d+:(?P<text>.*)\Z", re.IGNORECASE)
 _STAGED = re.compile(re.escape(FOLDER) + r"\.[0-9a-f]{12}\Z", re.IGNORECASE)
 _SAVED = re.compile(re.escape(FOLDER) + r"\.[0-9a-f]{12}\.acl\Z", re.IGNORECASE)
@@ -93,6 +94,16 @@ def read_leases(reader: CimReader, folder: StateFolder) -> tuple[LeaseFolder, ..
         inside = _listed(reader, "CIM_DataFile", entry.path) or ()
         found.append(_lease_folder(entry, [ntpath.basename(one.path) for one in inside]))
     return tuple(found)
+
+
+def read_jobs(reader: CimReader, folder: StateFolder) -> tuple[Entry, ...]:
+    """The folders of jobs, whatever they are called; one request, or one program without filters."""
+    listed = _listed(reader, "Win32_Directory", folder.jobs)
+    if listed is not None:
+        return listed
+    with reading_programs(reader, {"PATH": folder.jobs}) as programs:
+        result = programs.run(LIST_FOLDERS, timeout=files.SHORT)
+    return tuple(Entry(f"{folder.jobs}\\{line}", None) for line in result.stdout.decode("utf-8", "replace").splitlines() if line.strip())
 
 
 def _leases_by_program(reader: CimReader, folder: StateFolder) -> tuple[LeaseFolder, ...]:

@@ -132,6 +132,8 @@ def test_a_dead_run_is_dead_after_the_grace_time(hv: WindowsHost) -> None:
     hv.clock.sleep(2)
     assert alive(hv) == frozenset()
     (folder,) = read(hv)
+    assert leases.alive_runs([folder], hv.clock.utcnow() - timedelta(seconds=2)) == {"night-1"}
+    assert "NIGHT-1" in leases.alive_runs([folder], hv.clock.utcnow() - timedelta(seconds=2))
     assert (folder.name, folder.staged, folder.found.lease is not None) == ("night-1", False, True)
 
 
