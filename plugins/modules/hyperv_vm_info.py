@@ -305,7 +305,7 @@ RULES: dict[str, Any] = {"mutually_exclusive": [("name", "names"), ("vm_id", "na
 def run(call: Call) -> dict[str, Any]:
     """Read the facts; nothing is ever changed."""
     gather = frozenset(call.params["gather"])
-    facts = inventory.read_host(call.reader, call.clock, gather)
+    facts = inventory.read_host(call.reader, call.clock, gather | {inventory.COMPUTER})
     selection.warn_about_host(call, facts)
     single = bool(call.params["name"] or call.params["vm_id"])
     chosen: tuple[Machine, ...]

@@ -89,6 +89,10 @@ class HostFacts:
         return shared.owner_node.partition(".")[0].casefold() == self.system.name.casefold()
 
 
+COMPUTER = "computer"
+"""For :func:`read_host`: what a result tells of the host itself, beyond its name, version and clock."""
+
+
 def wanted(subsets: Iterable[str]) -> frozenset[str]:
     """The parts that must be read for these subsets."""
     found = set(subsets)
@@ -98,8 +102,12 @@ def wanted(subsets: Iterable[str]) -> frozenset[str]:
 
 
 def read_host(reader: CimReader, clock: Clock, subsets: Iterable[str]) -> HostFacts:
-    """Read the parts that ``subsets`` need. A VM that vanished between two requests is in ``vanished``, not in ``machines``."""
-    host = system.read_system(reader, clock)
+    """Read the parts that ``subsets`` (and :data:`COMPUTER`) need.
+
+    A VM that vanished between two requests is in ``vanished``, not in ``machines``.
+    """
+    subsets = frozenset(subsets)
+    host = system.read_system(reader, clock, computer=COMPUTER in subsets)
     rows = machines.read_machines(reader)
     present, vanished = without_vanished(reader, rows.machines)
     facts = HostFacts(host, present, checkpoints=checkpoints.from_rows(rows.setting_rows), vanished=vanished)

@@ -81,7 +81,7 @@ def run(call: Call) -> dict[str, Any]:
     """The result of the task: ``probe`` is the document. Read-only unless ``probe_vm`` names a machine."""
     host = system.read_system(call.reader, call.clock)
     found = machines.read_machines(call.reader).machines
-    redactor = Redactor([host.name, host.fqdn, host.domain or "", call.host.name, *(machine.name for machine in found)])
+    redactor = Redactor([host.name, host.fqdn or "", host.domain or "", call.host.name, *(machine.name for machine in found)])
     entries = [look(doubt, call.reader) for doubt in DOUBTS]
     name = call.params["probe_vm"]
     target = machines.select(found, name=name, vm_id=None) if name else None

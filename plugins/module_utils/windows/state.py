@@ -36,32 +36,39 @@ ACTION = "create_shadow_copy"
 _TEMPORARY = ".tmp"
 
 _ICACLS = "%SystemRoot%\\System32\\icacls.exe "
-IS_LINK = Command('dir /B /AL "%AGH_STATE%*"', reads_only=True)
-EXISTS = Command('if exist "%AGH_STATE%" (exit 0) else (exit 3)', reads_only=True)
-MAKE = Command('mkdir "%AGH_NEW%"')
-CLOSE = Command(_ICACLS + '"%AGH_NEW%" /inheritance:r /grant:r *S-1-5-18:(OI)(CI)F *S-1-5-32-544:(OI)(CI)F /Q')
-OWN_NEW = Command(_ICACLS + '"%AGH_NEW%" /setowner *S-1-5-32-544 /Q')
-# a folder that Administrators own for certain, and the lines of both: what stands before the names must be the same in any language
-OWNERS = Command(f'mkdir "%AGH_NEW%" && {_ICACLS}"%AGH_NEW%" /setowner *S-1-5-32-544 /Q >nul'
-                 ' & dir /Q /AD "%AGH_STATE%*" & rmdir "%AGH_NEW%"')
+_PARTS = tuple(f'"%AGH_{name}%"' for name in ("LINKS", "INTENTS", "JOBS", "LEASES"))
+_HAS_PARTS = " ".join(f"if exist {part}" for part in _PARTS)
+_OWN = f'{_ICACLS}"%AGH_NEW%" /setowner *S-1-5-32-544 /Q >nul'
+_ALL_LINKS = 'dir /B /AL "%AGH_STATE%*"'
+_MARKS = ("exists", "owners", "list", "links", "parts")
+# One line that looks at everything in this order, a mark before each part but the first. Owners: those of the folder and of one that
+# Administrators own for certain; what stands before their names must be the same in any language. The saved list may be UTF-16: the empty
+# line lets the next mark begin one. Each file and folder of it is gone when the line ends, whatever becomes of the connection.
+LOOK = Command(
+    f'{_ALL_LINKS} & echo [exists]& (if exist "%AGH_STATE%" echo yes)'
+    f' & echo [owners]& (if exist "%AGH_STATE%" mkdir "%AGH_NEW%" && {_OWN}) & dir /Q /AD "%AGH_STATE%*" & rmdir "%AGH_NEW%"'
+    f' & echo [list]& ({_ICACLS}"%AGH_STATE%" /save "%AGH_SAVED%" /Q >nul && type "%AGH_SAVED%") & del /F /Q "%AGH_SAVED%"'
+    f' & echo.& echo [links]& {_ALL_LINKS} & echo [parts]& ({_HAS_PARTS} echo yes)')
+# the mark says that it is closed; behind it stands what somebody put into it before
+MAKE = Command(f'mkdir "%AGH_NEW%" && {_ICACLS}"%AGH_NEW%" /inheritance:r /grant:r *S-1-5-18:(OI)(CI)F *S-1-5-32-544:(OI)(CI)F /Q >nul'
+               f' && {_OWN} && (echo [made]& dir /B /A "%AGH_NEW%")')
 # ren fails when the name is taken, where move would put the folder inside
 NAME = Command(f'ren "%AGH_NEW%" {FOLDER}')
 DROP = Command('rmdir "%AGH_NEW%" || exit 3')
-# one line, so that its file is gone whatever becomes of the connection
-SHOW = Command(_ICACLS + '"%AGH_STATE%" /save "%AGH_SAVED%" /Q >nul && type "%AGH_SAVED%" & del /F /Q "%AGH_SAVED%"')
-LIST_NEW = Command('dir /B /A "%AGH_NEW%"', reads_only=True)
 # del calls a file that it could not remove no failure at all
 REMOVE_INTENT = Command('del /F /Q "%AGH_STEM%.*" & if exist "%AGH_STEM%.*" exit 3')
 # one line, so that the intent says which shadow copy it came to as soon as there is a link
 LINK = Command('mklink /D "%AGH_LINK%" "%AGH_TARGET%" && ren "%AGH_INTENT%" "%AGH_ANSWERED%"')
 LINK_ONLY = Command('mklink /D "%AGH_LINK%" "%AGH_TARGET%"')
 ANSWER = Command('ren "%AGH_INTENT%" "%AGH_ANSWERED%"')
-MAKE_PARTS = Command('mkdir "%AGH_LINKS%" "%AGH_INTENTS%" "%AGH_JOBS%" "%AGH_LEASES%"')
+MAKE_PARTS = Command(f"mkdir {' '.join(_PARTS)}")
 
 _TRUSTED = {"SY", "BA", "S-1-5-18", "S-1-5-32-544"}
 _FULL = {"FA", "0X1F01FF"}
 _ACE = re.compile(r"\(([^()]*)\)")
 _OWNER = re.compile(r"O:(S-[0-9-]+|[A-Z]{2})")
+_MARK = re.compile(rb"(?:\A|(?<=\n))\[(" + "|".join(_MARKS).encode("ascii") + rb")\][ \t]*\r?\n")
+_MADE = "[made]"
 _DACL = re.compile(r"D:([A-Z]*)((?:\([^()]*\))*)")
 _SHADOW_ID = re.compile(r"\{[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}\}\Z", re.IGNORECASE)
 _INTENT_FILE = re.compile(r"(?P<run>[A-Z0-9][A-Z0-9-]{0,39})_(?P<token>[0-9A-F]{8})(?:\.(?P<shadow>\{[0-9A-F-]{36}\}))?\.json\Z",
@@ -255,23 +262,80 @@ def ensure(writer: CimWriter, folder: StateFolder) -> None:
     values = {"STATE": folder.path, "LINKS": folder.links, "INTENTS": folder.intents, "JOBS": folder.jobs,
               "LEASES": folder.leases, "NEW": f"{folder.path}.{token}", "SAVED": f"{drive}\\Windows\\Temp\\{FOLDER}.{token}.acl"}
     with writing_programs(writer, values) as programs:
-        _refuse_links(programs, folder)
-        if programs.run(EXISTS, timeout=files.SHORT).exit_code != 0:
+        seen = _look(programs, folder)
+        if not seen.exists:
             _make(programs, folder, writer)
-        owners = programs.run(OWNERS, timeout=files.SHORT).stdout.decode("utf-8", "replace")
-        problem = problem_with_owner(owners, f"{FOLDER}.{token}") or _problem(programs)
+            seen = _look(programs, folder)
+        problem = seen.problem(f"{FOLDER}.{token}")
         if problem is not None:
             raise _untrusted(folder, problem)
-        _refuse_links(programs, folder)
-        programs.run(MAKE_PARTS, timeout=files.SHORT)  # existing ones make it fail: only what they are counts, and they inherit
+        if not seen.complete:
+            programs.run(MAKE_PARTS, timeout=files.SHORT)  # existing ones make it fail: only what they are counts, and they inherit
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at the state folder showed, in the order in which the host was asked.
+
+    ``links`` and ``links_after`` are the names of links beside it and itself, ``owners`` what ``dir /Q`` shows, ``saved`` what ``icacls
+    /save`` wrote, ``said`` the errors of all that.
+    """
+
+    links: str
+    exists: bool
+    owners: str
+    saved: bytes
+    links_after: str
+    complete: bool
+    said: str = ""
+
+    @property
+    def is_link(self) -> bool:
+        """It is a link, at the beginning or at the end of the look."""
+        return any(name.strip().lower() == FOLDER for name in (*self.links.splitlines(), *self.links_after.splitlines()))
+
+    def problem(self, reference: str) -> str | None:
+        """Why the folder cannot be trusted; ``reference`` is the name of the folder that Administrators own for certain."""
+        if not self.exists:
+            return "it went away while it was looked at"
+        owner = problem_with_owner(self.owners, reference)
+        if owner is not None:
+            return owner
+        sddl = sddl_of(self.saved)
+        return problem_with_sddl(sddl) if sddl else f"its access list cannot be read ({self.said})"
+
+
+def look_from(output: bytes, said_by_host: str = "") -> Look:
+    """A look out of what the line ``LOOK`` printed. Raises ValueError when the marks are not those of the line.
+
+    A mark is a line of its own: names stand behind others or begin with the folder's, so that none can pass for one.
+    """
+    first, *rest = _MARK.split(output)
+    if tuple(name.decode("ascii") for name in rest[::2]) != _MARKS:
+        raise ValueError("the parts of the answer are not those that were asked for")
+    exists, owners, saved, links_after, complete = rest[1::2]
+    return Look(first.decode("utf-8", "replace"), exists.strip() == b"yes", owners.decode("utf-8", "replace"), saved,
+                links_after.decode("utf-8", "replace"), complete.strip() == b"yes", said_by_host)
+
+
+def _look(programs: Programs, folder: StateFolder) -> Look:
+    shown = programs.run(LOOK, timeout=files.SHORT)
+    try:
+        seen = look_from(shown.stdout, said(shown))
+    except ValueError as error:
+        raise _untrusted(folder, f"{error} ({said(shown)})") from error
+    if seen.is_link:
+        raise _untrusted(folder, "it is a link to somewhere else")
+    return seen
 
 
 def _make(programs: Programs, folder: StateFolder, writer: CimWriter) -> None:
     try:
-        files.expect_success(programs.run(MAKE, timeout=files.SHORT), f"Making {folder.path}", "state_dir_not_made")
-        for command in (CLOSE, OWN_NEW):
-            files.expect_success(programs.run(command, timeout=files.SHORT), f"Closing {folder.path}", "state_dir_not_made")
-        if programs.run(LIST_NEW, timeout=files.SHORT).stdout.strip():
+        result = programs.run(MAKE, timeout=files.SHORT)
+        mark, *names = result.stdout.decode("utf-8", "replace").splitlines() or [""]
+        if mark.strip() != _MADE:
+            raise HypervError(f"Making and closing {folder.path} failed: {said(result)}", error_code="state_dir_not_made")
+        if any(name.strip() for name in names):
             raise _untrusted(folder, "something was put into it while it was made")
         if programs.run(NAME, timeout=files.SHORT).exit_code != 0:  # another run was faster
             programs.run(DROP, timeout=files.SHORT)
@@ -279,18 +343,6 @@ def _make(programs: Programs, folder: StateFolder, writer: CimWriter) -> None:
         with contextlib.suppress(HypervError):  # the first error says more; an empty, closed folder is all that may stay
             files.run(writer, DROP, programs.values("NEW"))
         raise
-
-
-def _refuse_links(programs: Programs, folder: StateFolder) -> None:
-    names = programs.run(IS_LINK, timeout=files.SHORT).stdout.decode("utf-8", "replace").split()
-    if any(name.lower() == FOLDER for name in names):
-        raise _untrusted(folder, "it is a link to somewhere else")
-
-
-def _problem(programs: Programs) -> str | None:
-    shown = programs.run(SHOW, timeout=files.SHORT)
-    sddl = sddl_of(shown.stdout)
-    return problem_with_sddl(sddl) if sddl else f"its access list cannot be read ({said(shown)})"
 
 
 def _untrusted(folder: StateFolder, problem: str) -> HypervError:

@@ -22,10 +22,13 @@ _CLIENT = 1
 
 @dataclass(frozen=True)
 class HostSystem:
-    """One host. ``release`` is None for a build nobody listed; ``clock_skew`` is host minus controller."""
+    """One host. ``release`` is None for a build nobody listed; ``clock_skew`` is host minus controller.
+
+    ``fqdn``, ``domain``, ``hypervisor_present`` and ``memory`` are those of the computer, None when it was not asked for.
+    """
 
     name: str
-    fqdn: str
+    fqdn: str | None
     domain: str | None
     build: int
     release: str | None
@@ -44,29 +47,39 @@ class HostSystem:
         return abs(self.clock_skew) > SKEW_WARNING
 
 
-def from_rows(system: Instance, computer: Instance, controller_time: datetime) -> HostSystem:
-    """The facts of one host out of ``Win32_OperatingSystem`` and ``Win32_ComputerSystem``."""
+def from_rows(system: Instance, computer: Instance | None, controller_time: datetime) -> HostSystem:
+    """The facts of one host out of ``Win32_OperatingSystem`` and, when it was asked for, ``Win32_ComputerSystem``.
+
+    The operating system knows the computer's name, too (``CSName``).
+    """
     build = int(system.text("BuildNumber") or 0)
-    name = computer.required_text("Name")
-    dns_name = computer.text("DNSHostName") or name
-    domain = computer.text("Domain") if computer.boolean("PartOfDomain") else None
+    name = system.required_text("CSName")
+    fqdn, domain = None, None
+    if computer is not None:
+        fqdn = computer.text("DNSHostName") or name
+        domain = computer.text("Domain") if computer.boolean("PartOfDomain") else None
+        fqdn = f"{fqdn}.{domain}" if domain else fqdn
     local_time = system.time("LocalDateTime")
     if local_time is None:
         raise HypervError("The host did not tell its time.", error_code="unreadable_answer")
     return HostSystem(
-        name=name, fqdn=f"{dns_name}.{domain}" if domain else dns_name, domain=domain, build=build, release=_RELEASES.get(build),
+        name=name, fqdn=fqdn, domain=domain, build=build, release=_RELEASES.get(build),
         version=system.text("Version") or "", server=system.integer("ProductType") != _CLIENT, local_time=local_time,
         clock_skew=local_time - controller_time, last_boot=system.time("LastBootUpTime"),
-        hypervisor_present=computer.boolean("HypervisorPresent"), memory=computer.integer("TotalPhysicalMemory"),
+        hypervisor_present=None if computer is None else computer.boolean("HypervisorPresent"),
+        memory=None if computer is None else computer.integer("TotalPhysicalMemory"),
         system_drive=(system.text("SystemDrive") or "C:").upper()[:2])
 
 
-def read_system(reader: CimReader, clock: Clock) -> HostSystem:
-    """Names, version and clock of the host; two requests. The clock is compared with the middle of the request."""
+def read_system(reader: CimReader, clock: Clock, *, computer: bool = True) -> HostSystem:
+    """Name, version and clock of the host, one request, and what the computer tells, another one.
+
+    The clock is compared with the middle of the request.
+    """
     before = clock.utcnow()
     system = _only(reader, "Win32_OperatingSystem")
     after = clock.utcnow()
-    return from_rows(system, _only(reader, "Win32_ComputerSystem"), before + (after - before) / 2)
+    return from_rows(system, _only(reader, "Win32_ComputerSystem") if computer else None, before + (after - before) / 2)
 
 
 def _only(reader: CimReader, class_name: str) -> Instance:

@@ -222,7 +222,7 @@ def test_a_script_runs_once(hv: WindowsHost) -> None:
     assert hv.read("D:\\count") == b"x\r\n"
 
 
-@pytest.mark.parametrize(("whole", "requests"), [(job_runs.run, 20), (job_runs.run_reading, 12)])
+@pytest.mark.parametrize(("whole", "requests"), [(job_runs.run, 16), (job_runs.run_reading, 11)])
 def test_what_a_job_costs(hv: WindowsHost, whole: Any, requests: int) -> None:
     tasks.find(hv.writer, NAME)  # log on
     before = hv.host.counters.snapshot()

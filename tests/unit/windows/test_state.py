@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import pytest
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import (
     Intent,
+    look_from,
     parse_intent,
     problem_with_owner,
     problem_with_sddl,
@@ -104,6 +105,62 @@ def test_the_owner_is_that_of_a_folder_which_administrators_own(language: str, o
 @pytest.mark.parametrize("listed", ["", f"x <DIR> BUILTIN\\Administrators {NEW}", "x <DIR> BUILTIN\\Administrators agentless.hyperv"])
 def test_an_owner_that_cannot_be_read_is_not_trusted(listed: str) -> None:
     assert problem_with_owner(listed, NEW) == "its owner cannot be read"
+
+
+def looked(*, links: str = "", owners: str | None = None, saved: bytes = f"agentless.hyperv\r\n{CLOSED}\r\n".encode("utf-16-le"),
+           links_after: str = "", exists: str = "yes", parts: str = "yes") -> bytes:
+    """What the one line prints."""
+    form, administrators = LISTINGS["en"]
+    if owners is None:
+        owners = "\r\n".join(form.format(administrators, name) for name in ("agentless.hyperv", NEW))
+    return b"\r\n".join((f"{links}\r\n[exists]\r\n{exists}\r\n[owners]\r\n{owners}\r\n[list] ".encode(), saved,
+                         f"[links]\r\n{links_after}\r\n[parts]\r\n{parts}\r\n".encode()))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-8", "utf-16"])
+def test_a_look_at_a_folder_of_ours(encoding: str) -> None:
+    seen = look_from(looked(saved=f"agentless.hyperv\r\n{CLOSED}\r\n".encode(encoding)))
+    assert (seen.exists, seen.is_link, seen.problem(NEW), seen.complete) == (True, False, None, True)
+    assert look_from(looked(parts="")).complete is False
+    assert look_from(looked(exists="")).problem(NEW) == "it went away while it was looked at"
+
+
+@pytest.mark.parametrize("part", ["links", "links_after"])
+def test_a_link_is_seen_at_either_end_of_a_look(part: str) -> None:
+    assert look_from(looked(**{part: "agentless.hyperv.other\r\nAgentless.Hyperv\r\nmore"})).is_link is True
+    assert look_from(looked(**{part: "agentless.hyperv.other\r\nmy agentless.hyperv"})).is_link is False
+
+
+def test_a_look_tells_what_is_wrong() -> None:
+    assert look_from(looked(saved=b"")).problem(NEW) == "its access list cannot be read ()"
+    assert look_from(looked(saved=b"agentless.hyperv\r\nD:AI(A;;FA;;;BA)")).problem(NEW) == "it inherits access from the folder above"
+    form, administrators = LISTINGS["en"]
+    other = "\r\n".join((form.format("HV01\\joe", "agentless.hyperv"), form.format(administrators, NEW)))
+    assert look_from(looked(owners=other)).problem(NEW) == "it does not belong to Administrators"
+
+
+@pytest.mark.parametrize("name", ["agentless.hyperv[list]", "agentless.hyperv [links]", "agentless.hyperv.[exists]"])
+def test_no_name_passes_for_a_mark(name: str) -> None:
+    form, _administrators = LISTINGS["en"]
+    seen = look_from(looked(links=name, links_after=name, owners=form.format("HV01\\joe", name)))
+    assert (seen.links.strip(), seen.links_after.strip(), seen.problem(NEW)) == (name, name, "its owner cannot be read")
+
+
+@pytest.mark.parametrize("change", [
+    (b"[exists]", b""), (b"[owners]\r\n", b"[owners]\r\n[owners]\r\n"), (b"[list] ", b"[parts]\r\n"), (b"[parts]", b" [parts]"),
+    (b"[links]", b"links"),
+])  # fmt: skip
+def test_an_answer_in_which_a_part_is_missing_or_twice_is_no_look(change: tuple[bytes, bytes]) -> None:
+    output = looked()
+    assert change[0] in output
+    with pytest.raises(ValueError):
+        look_from(output.replace(*change))
+
+
+@given(st.binary())
+def test_any_answer_is_a_look_or_a_value_error(output: bytes) -> None:
+    with pytest.raises(ValueError):
+        look_from(output)
 
 
 INTENT = Intent("Night-1", "0a1b2c3d", datetime(2026, 1, 31, 12, tzinfo=UTC), "\\\\?\\Volume{x}\\", ("{A}",), ("E:\\b\\h\\v",), True)
