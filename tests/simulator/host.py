@@ -93,6 +93,7 @@ class SimHost:
         self.services: dict[str, Service] = {}
         """By name in lower case."""
         self.hyperv = HyperV(self, spec.hyperv, surroundings.cluster_of(spec))
+        self.hyperv.guests = self.guests
         self.vss = VssService(self.shadows)
         self.writer = HyperVWriter(self.hyperv, self.vss, self.guests)
         self.vss.writers.append(self.writer)

@@ -43,6 +43,7 @@ class Guest:
         self._timer: Timer | None = None
         self._frozen = False
         self._phase = 0  # steps done of the write in flight
+        self._pace: tuple[SimClock, float] | None = None
         self._images: list[Image] = []
         self._open(disks)
         try:
@@ -93,6 +94,7 @@ class Guest:
     def run(self, clock: SimClock, writes_per_second: float) -> None:
         """Go on writing in simulated time until :meth:`stop`; between two ticks there is always a half-written block."""
         self.stop()
+        self._pace = clock, writes_per_second
         pause = 1 / writes_per_second
 
         def tick() -> None:
@@ -108,6 +110,11 @@ class Guest:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def resume(self) -> None:
+        """Go on as before :meth:`stop`; nothing for a guest that never ran by itself."""
+        if self._pace is not None:
+            self.run(*self._pace)
 
     def freeze(self) -> None:
         """Finish the write in flight, mark the disks quiesced and hold all writes, as a VSS freeze inside the guest does."""
@@ -128,11 +135,35 @@ class Guest:
             image.close()
         self._open(disks)
 
+    @property
+    def phase(self) -> int:
+        """How many of the three steps of the write in flight are done: all there is to the guest's memory."""
+        return self._phase
+
+    def reboot(self, disks: Path | Sequence[Path], phase: int = 0) -> None:
+        """Start on these disks with what they hold, writing by nobody's clock yet; on disks without a past as a new installation.
+
+        ``phase``: a guest that was saved with its memory goes on with the write it was in; one that starts knows of none.
+        """
+        self.close()
+        self._open(disks)
+        old = self._indexes[0]
+        known = self._read_indexes() or self._new_indexes(old.guest, old.slots)
+        self._indexes, self._phase, self._frozen = known, phase, False
+        if any(index.quiesced for index in known):
+            self.thaw()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the machine is off."""
+        return not self._images
+
     def close(self) -> None:
         """Stop writing and close the disks: the machine is off, at once, as by pulling the plug."""
         self.stop()
         for image in self._images:
             image.close()
+        self._images = []
 
     def __enter__(self) -> Guest:
         return self

@@ -248,6 +248,12 @@ class Vhdx:
         for block, at, count, done in self._pieces(offset, len(data)):
             self._write_piece(block, at, data[done:done + count])
 
+    def growth(self, offset: int, length: int) -> int:
+        """Bytes by which writing this range would lengthen the file at most."""
+        blocks = dict.fromkeys(block for block, _at, _count, _done in self._pieces(offset, length))
+        missing = sum(self._container.payload(block)[0] not in (FULLY_PRESENT, PARTIALLY_PRESENT) for block in blocks)
+        return missing * self.metadata.block_size + (MIB if missing and self.metadata.locator is not None else 0)
+
     def _write_piece(self, block: int, at: int, data: bytes) -> None:
         state, place = self._container.payload(block)
         if state == FULLY_PRESENT:

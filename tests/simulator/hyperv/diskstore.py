@@ -19,14 +19,15 @@ from simulator.hyperv.model import (
     KIND_DIFFERENCING,
     KIND_DYNAMIC,
     KIND_FIXED,
+    SMALL_STATE,
     Configuration,
     Machine,
     VhdFile,
     format_of,
 )
-from simulator.windows.errors import PATH_NOT_FOUND, Win32Error
+from simulator.windows.errors import DISK_FULL, FILE_EXISTS, PATH_NOT_FOUND, Win32Error
 from simulator.windows.files import Location
-from simulator.windows.volumes import Volume
+from simulator.windows.volumes import Volume, key_of
 
 if TYPE_CHECKING:
     from simulator.hyperv.role import HyperV
@@ -55,11 +56,13 @@ def system_files(configuration: Configuration) -> list[tuple[str, int]]:
     folder = f"{machine.snapshot_folder}\\Snapshots" if checkpoint else f"{machine.folder}\\Virtual Machines"
     base = f"{folder}\\{configuration.id}"
     saved = checkpoint.saved if checkpoint else machine.state == "saved"
+    state = checkpoint.state_bytes if checkpoint else machine.state_bytes
     major, _unused, minor = machine.version.partition(".")
     if (int(major), int(minor or 0)) < (6, 2):
-        files = [(f"{base}.xml", 40960)]
-        return [*files, (f"{base}\\{configuration.id}.bin", 65536), (f"{base}\\{configuration.id}.vsv", 4194304)] if saved else files
-    files = [(f"{base}.vmcx", 49152), (f"{base}.vmrs", 4194304 if saved else 65536)]
+        memory = f"{base}\\{configuration.id}"
+        states = [(f"{memory}.bin", max(65536, state - SMALL_STATE)), (f"{memory}.vsv", SMALL_STATE)]
+        return [(f"{base}.xml", 40960), *(states if saved else [])]
+    files = [(f"{base}.vmcx", 49152), (f"{base}.vmrs", state if saved else 65536)]
     return [*files, (f"{base}.vmgs", 4194304)] if int(major) >= 9 else files
 
 
@@ -122,7 +125,7 @@ class DiskStore:
     def materialise_machine(self, machine: Machine) -> None:
         """All files of a machine: chains of the running state and of every checkpoint, configuration files, images."""
         for configuration in machine.configurations():
-            for disk in machine.disks:
+            for disk in configuration.disks:
                 file = configuration.file_of(disk)
                 if file is not None:
                     self.materialise(file)
@@ -180,9 +183,10 @@ class DiskStore:
         with self.working():
             for machine in (*self._role.machines.values(), *self._role.planned.values()):
                 if self._touches(machine, volume):
-                    self._try_machine(machine)
+                    self.materialise_quietly(machine)
 
-    def _try_machine(self, machine: Machine) -> None:
+    def materialise_quietly(self, machine: Machine) -> None:
+        """All files of a machine that are on volumes of the simulation."""
         try:
             self.materialise_machine(machine)
         except Win32Error:  # a file server that is not part of the simulation; the file stays a description
@@ -191,7 +195,7 @@ class DiskStore:
     def _touches(self, machine: Machine, volume: Volume) -> bool:
         paths = {machine.folder, machine.snapshot_folder}
         for configuration in machine.configurations():
-            paths |= {f.path for d in machine.disks for f in ((configuration.file_of(d)),) if f}
+            paths |= {f.path for d in configuration.disks for f in ((configuration.file_of(d)),) if f}
         return any(self._volume(path) is volume.backing for path in paths)
 
     def _volume(self, path: str) -> object:
@@ -206,6 +210,89 @@ class DiskStore:
             if not here.exists:
                 break
         return found
+
+    # -- changing --------------------------------------------------------------------------------------------------
+
+    def add_child(self, file: VhdFile) -> None:
+        """Make the real file of a new differencing disk; its parent exists. Win32Error 112: the volume is full; 80: it exists."""
+        with self.working():
+            place = self.place(file.path)
+            if place.exists:
+                raise Win32Error(FILE_EXISTS, file.path)
+            room = place.volume.free_bytes
+            self._write(file, place.real)
+            if place.real.stat().st_size > room:
+                place.real.unlink()
+                raise Win32Error(DISK_FULL, file.path)
+            self._new(place)
+            file.made = True
+        self._role.register_file(file)
+
+    def _new(self, place: Location) -> None:
+        """A file that was not there at the start, or has another size since."""
+        files = self._role.host.files
+        files.register_new(place, None)
+        files.stamp(place)
+        files.wrote(place.volume, place.real.stat().st_size)
+
+    def remove(self, path: str) -> None:
+        """Remove a file, if it is there. Win32Error 32: somebody has it open."""
+        files = self._role.host.files
+        with self.working():
+            if files.exists(path):
+                files.remove_file(files.resolve(path), force=True)
+        self._role.forget_file(path)
+
+    def is_there(self, file: VhdFile) -> bool:
+        """Whether the real file exists; one that is not made yet does as soon as somebody looks."""
+        with self.working():
+            return file.exists and (not file.made or self._role.host.files.exists(file.path))
+
+    def check_room(self, path: str, size: int) -> None:
+        """Win32Error 112: the volume of a path has less room than this."""
+        with self.working():
+            if size > self.place(path).volume.free_bytes:
+                raise Win32Error(DISK_FULL, path)
+
+    def room(self, path: str) -> int:
+        """Free bytes of the volume that an existing file is on."""
+        with self.working():
+            return self._role.host.files.resolve(path).volume.free_bytes
+
+    def wrote(self, path: str, count: int) -> None:
+        """A file grew by so many bytes."""
+        with self.working():
+            files = self._role.host.files
+            place = files.resolve(path)
+            files.stamp(place)
+            files.wrote(place.volume, count)
+
+    def add_system_files(self, configuration: Configuration) -> None:
+        """Make the files of a configuration that are new, and bring those that changed their size to it. Win32Error 112."""
+        with self.working():
+            for path, size in system_files(configuration):
+                self._system_made.add(path.lower())
+                place = self.place(path)
+                before = place.real.stat().st_size if place.exists else 0
+                if size - before > place.volume.free_bytes:
+                    raise Win32Error(DISK_FULL, path)
+                if size != before:
+                    with place.real.open("r+b" if place.exists else "wb") as out:
+                        out.truncate(size)
+                    self._new(place)
+
+    def remove_system_files(self, configuration: Configuration) -> None:
+        """Remove the files of a configuration that is gone."""
+        for path, _unused in system_files(configuration):
+            self._system_made.discard(path.lower())
+            self.remove(path)
+
+    def is_open(self, path: str, *, but: str, at_all: bool = False) -> bool:
+        """Whether anybody else than ``but`` has a file open in a way that does not let it be changed, or ``at_all``."""
+        with self.working():
+            place = self._role.host.files.resolve(path)
+        handles = place.volume.backing.handles.get(key_of(place.parts), [])
+        return any(handle.owner != but and (at_all or not handle.share_write) for handle in handles)
 
     # -- open files ------------------------------------------------------------------------------------------------
 
@@ -224,7 +311,7 @@ class DiskStore:
 
     def _open_leaves(self, machine: Machine) -> list[Callable[[], None]]:
         leaves = [disk.leaf for disk in machine.disks if disk.leaf is not None and disk.leaf.made]
-        return [self._role.host.files.hold_live_disk(leaf.path, f"vmwp {machine.id}") for leaf in leaves]
+        return [self._role.host.files.hold_live_disk(leaf.path, worker(machine)) for leaf in leaves]
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -294,6 +381,11 @@ class DiskStore:
         except Win32Error:
             return None
         return place.real if place.exists else None
+
+
+def worker(machine: Machine) -> str:
+    """The owner of the files that a running machine has open."""
+    return f"vmwp {machine.id}"
 
 
 def block_size_of(file: VhdFile) -> int:

@@ -112,6 +112,8 @@ class JobTable:
         self._jobs: dict[str, Job] = {}
         self._numbers = itertools.count(1)
         self._seed = clock.now().isoformat()
+        self.keep_seconds = KEEP_SECONDS
+        """How long a finished job can still be read; 0 makes it vanish at once."""
         self.next_failures: list[tuple[int | None, JobFailure]] = []
         """Fault rules: (JobType or None for any, failure) taken by the next job that fits."""
 
@@ -154,6 +156,14 @@ class JobTable:
                 job.timer.cancel()
         self._jobs.clear()
 
+    def complete(self, job: Job, failure: JobFailure | None = None) -> None:
+        """End a job that does not end by itself, well or with a failure. A job that was lost or cancelled stays so."""
+        if self._jobs.get(job.id) is not job or job.final_state is not None:
+            return
+        job.frozen_percent = job.percent(self._clock.now())
+        job.failure = failure
+        self._end(job, COMPLETED if failure is None else EXCEPTION)
+
     def cancel(self, job: Job, *, kill: bool) -> int:
         """RequestStateChange 4 or 5; the return value of that method's own family (operations 0.2)."""
         if job.final_state is not None or job.stopping:
@@ -195,7 +205,7 @@ class JobTable:
         job.final_state = state
         job.stopping = False
         job.ended = self._clock.now()
-        job.timer = self._clock.call_later(KEEP_SECONDS, lambda: self._forget(job))
+        job.timer = self._clock.call_later(self.keep_seconds, lambda: self._forget(job))
 
     def _forget(self, job: Job) -> None:
         self._jobs.pop(job.id, None)

@@ -15,7 +15,7 @@ from simulator.cim.xmltext import parse
 from simulator.hyperv import ids
 from simulator.hyperv.diskstore import system_files
 from simulator.hyperv.jobs import JobFailure
-from simulator.hyperv.model import Configuration
+from simulator.hyperv.model import Configuration, Machine
 from simulator.hyperv.provider import configuration_of
 
 if TYPE_CHECKING:
@@ -50,14 +50,42 @@ class Management:
             if refusal.return_value != FAILED:
                 return {"ReturnValue": refusal.return_value}
             return self._failing_job(refusal, call)
+        return self._carry_out(call, configuration.machine, change)
+
+    def modify_disk_merge_settings(self, call: Invocation) -> MethodOutcome:
+        """Hold up the merges of a machine, or let them go on (operations 2.6)."""
+        if not call.caller.is_hyperv_administrator:
+            return {"ReturnValue": ACCESS_DENIED}
+        text = call["SettingData"]
+        if not isinstance(text, str) or not text:
+            return {"ReturnValue": INVALID_PARAMETER}
+        try:
+            settings = parse_instance(text, self._role.schema, ids.V2, expected="Msvm_DiskMergeSettingData")
+            configuration = self._target(settings, call)
+        except ProviderRefusal as refusal:
+            return {"ReturnValue": refusal.return_value}
+        machine, state = configuration.machine, settings["EnabledState"]
+        if configuration.checkpoint is not None or state not in (0, 1, None):
+            return {"ReturnValue": INVALID_PARAMETER}
+
+        def change() -> None:
+            if state is None:
+                return
+            machine.merge_paused = state == 0
+            if machine.merge_paused:
+                self._role.merges.pause(machine)
+            else:
+                self._role.merges.due(machine)
+
+        return self._carry_out(call, machine, change)
+
+    def _carry_out(self, call: Invocation, machine: Machine, change: Callable[[], None]) -> MethodOutcome:
+        self._role.host.note_change(call.method)
         if self._role.os_version in ("2012R2", "2016"):
             change()
-            self._role.host.note_change("ModifySystemSettings")
             return {"ReturnValue": 0}
-        machine = configuration.machine
         job = self._role.jobs.start(MODIFY_JOB, 0.5, [ids.system_ref(machine.id, machine.ref_class)], effect=change,
                                     owner=call.caller.account.display, cancellable=False)
-        self._role.host.note_change("ModifySystemSettings")
         return {"Job": job.ref, "ReturnValue": 4096}
 
     def _failing_job(self, refusal: ProviderRefusal, call: Invocation) -> MethodOutcome:
@@ -88,9 +116,12 @@ class Management:
                 steps.append(step)
 
         def apply() -> None:
+            machine, checkpoint = configuration.machine, configuration.checkpoint
+            if checkpoint is not None and machine.checkpoints.get(checkpoint.id) is not checkpoint:
+                raise JobFailure(FAILED, "The checkpoint does not exist any more.", hresult=0x80070490)
             for step in steps:
                 step()
-            configuration.machine.config_changed = self._role.clock.now()
+            machine.config_changed = self._role.clock.now()
 
         return apply
 

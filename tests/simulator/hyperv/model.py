@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from simulator.hyperv import ids
-from simulator.hyperv.spec import CheckpointKind, ComponentSpec, DiskSpec, ReferencePointSpec, RelationSpec, VmSpec
+from simulator.hyperv.spec import MIB, CheckpointKind, ComponentSpec, DiskSpec, ReferencePointSpec, RelationSpec, VmSpec
 
 if TYPE_CHECKING:
     from simulator.hyperv.role import HyperV
@@ -36,6 +36,9 @@ BUSY_JOBS = {"creating_checkpoint": 70, "applying_checkpoint": 71, "deleting_che
 """JobType of the running job; a migration has a job of a class that is not served."""
 
 POLICIES = {"disabled": 2, "production": 3, "production_only": 4, "standard": 5}
+
+SMALL_STATE = 4 * MIB
+"""Bytes of the saved state of machines and checkpoints that a description brought along: what it really was is not said."""
 
 CONFIG_VERSIONS = {"2012R2": "5.0", "2016": "8.0", "2019": "9.0", "2022": "10.0", "2025": "12.0"}
 
@@ -85,6 +88,16 @@ class Disk:
         return self.spec.medium
 
 
+@dataclass(frozen=True)
+class Captured:
+    """How a machine was configured when a checkpoint was made; applying it brings this back (operations 2.5)."""
+
+    spec: VmSpec
+    policy: int
+    automatic_checkpoints: bool
+    incremental_backup: bool
+
+
 @dataclass
 class Checkpoint:
     """One checkpoint of a machine and the files that were frozen for it."""
@@ -98,8 +111,19 @@ class Checkpoint:
     notes: str
     automatic: bool
     saved: bool
+    captured: Captured
     files: dict[int, VhdFile] = field(default_factory=dict)
     """Disk index -> the file the checkpoint reads."""
+    disks: list[Disk] = field(default_factory=list)
+    """The drives the machine had."""
+    state_bytes: int = SMALL_STATE
+    """Bytes of the saved state, when there is one."""
+    phase: int = 0
+    """Where a guest that was saved with its memory was in its write."""
+    skipped: tuple[int, ...] = ()
+    """Indexes of drives that are not in it."""
+    guest_backup: int = 0
+    """GuestBackupType it was made with."""
 
 
 @dataclass
@@ -130,6 +154,17 @@ class Configuration:
     def instance_id(self) -> str:
         """InstanceID of its Msvm_VirtualSystemSettingData."""
         return ids.settings_id(self.id)
+
+    @property
+    def spec(self) -> VmSpec:
+        """The hardware it describes."""
+        return self.checkpoint.captured.spec if self.checkpoint else self.machine.spec
+
+    @property
+    def disks(self) -> list[Disk]:
+        """Its drives."""
+        running = self.machine.disks  # building them is what gives the checkpoints theirs
+        return self.checkpoint.disks if self.checkpoint else running
 
     def file_of(self, disk: Disk) -> VhdFile | None:
         """The virtual disk file this configuration names for a drive."""
@@ -163,6 +198,9 @@ class Machine:
         self.components: dict[str, ComponentSpec] = {}
         """Integration services that differ from the spec by now."""
         self.reference_points: list[ReferencePointSpec] = list(spec.reference_points)
+        self.merge_paused = spec.merge_paused
+        self.state_bytes = SMALL_STATE
+        """Bytes of its saved state while it is saved."""
         self._snapshot_folder = spec.snapshot_folder
 
     # -- places ----------------------------------------------------------------------------------------------------
@@ -209,9 +247,17 @@ class Machine:
             name = spec.name if spec.name is not None else f"{self.spec.name} - {label}({created:%m/%d/%Y} - {created:%I:%M:%S %p})"
             saved = spec.kind == "standard" if spec.saved is None else spec.saved
             checkpoint = Checkpoint((spec.checkpoint_id or ids.derive(self.id, "checkpoint", spec.key)).upper(), spec.key, name[:100],
-                                    spec.kind, created, by_key.get(spec.parent or ""), spec.notes, spec.automatic, saved)
+                                    spec.kind, created, by_key.get(spec.parent or ""), spec.notes, spec.automatic, saved,
+                                    self._captured_by_spec())
             by_key[spec.key] = found[checkpoint.id] = checkpoint
         return found
+
+    def _captured_by_spec(self) -> Captured:
+        return Captured(self.spec, POLICIES[self.spec.policy], self.spec.automatic_checkpoints, self.spec.incremental_backup)
+
+    def capture(self) -> Captured:
+        """The configuration as it is now."""
+        return Captured(self.spec, self.policy, self.automatic_checkpoints, self.incremental_backup)
 
     def checkpoint_by_key(self, key: str | None) -> Checkpoint | None:
         """The checkpoint that a spec named ``key``."""
@@ -245,6 +291,8 @@ class Machine:
             if base is not None and spec.medium == "vhd":
                 self._grow_chain(disk, base)
             found.append(disk)
+        for checkpoint in self.checkpoints.values():
+            checkpoint.disks = list(found)
         return found
 
     def _base_file(self, index: int, spec: DiskSpec) -> VhdFile:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from simulator.cim.model import CimError
 from simulator.cim.provider import Invocation, MethodOutcome
-from simulator.hyperv import ids
+from simulator.hyperv import guests, ids
 from simulator.hyperv.integration import component
 from simulator.hyperv.jobs import JobFailure
 from simulator.hyperv.model import Machine
@@ -78,6 +78,9 @@ class Power:
             raise JobFailure(32777, "The virtual machine is not on this host any more.")
         machine.set_state(state, self._role.clock.now())
         self._role.disks.hold(machine)
+        guests.follow_power(self._role, machine)
+        if state == "off":  # chains are merged when a machine is turned off (operations F-11)
+            self._role.merges.due(machine)
 
     def _back(self, machine: Machine, state: str) -> None:
         if self._is_here(machine):

@@ -69,6 +69,14 @@ def _methods(role: HyperV, summaries: Summaries) -> dict[str, dict[str, MethodHa
             "ModifySystemSettings": management.modify_system_settings,
             "GetSizeOfSystemFiles": management.get_size_of_system_files,
             "FormatError": management.format_error,
+            "ModifyDiskMergeSettings": management.modify_disk_merge_settings,
+        },
+        "Msvm_VirtualSystemSnapshotService": {
+            "CreateSnapshot": role.snapshots.create_snapshot,
+            "DestroySnapshot": role.snapshots.destroy_snapshot,
+            "DestroySnapshotTree": role.snapshots.destroy_snapshot_tree,
+            "ApplySnapshot": role.snapshots.apply_snapshot,
+            "ClearSnapshotState": role.snapshots.clear_snapshot_state,
         },
         "Msvm_ImageManagementService": {
             "GetVirtualHardDiskSettingData": images.get_setting_data,

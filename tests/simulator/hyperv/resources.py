@@ -79,7 +79,7 @@ def medium_id(configuration: Configuration, disk: Disk) -> str:
 
 def media(configuration: Configuration) -> Iterator[Device]:
     """The virtual disks and images."""
-    for disk in configuration.machine.disks:
+    for disk in configuration.disks:
         if _MEDIA[disk.medium][2] is not None and (disk.base is None or configuration.file_of(disk) is not None):
             yield Device(configuration, SASD, medium_id(configuration, disk), "medium", disk)
 
@@ -87,19 +87,19 @@ def media(configuration: Configuration) -> Iterator[Device]:
 def drives(configuration: Configuration) -> Iterator[Device]:
     """Controllers and drives."""
     machine = configuration.machine
-    buses = {(d.controller, d.bus) for d in machine.disks}
+    buses = {(d.controller, d.bus) for d in configuration.disks}
     if machine.spec.generation == 1:
         buses |= {("ide", 0), ("ide", 1)}
     buses.add(("scsi", 0))
     for bus, number in sorted(buses):
         yield Device(configuration, RASD, controller_id(configuration, bus, number), "controller", number=number, bus=bus)
-    for disk in machine.disks:
+    for disk in configuration.disks:
         yield Device(configuration, RASD, drive_id(configuration, disk), "drive", disk)
 
 
 def fibre_channel(configuration: Configuration) -> Iterator[Device]:
     """Virtual fibre-channel ports."""
-    for number in range(configuration.machine.spec.fibre_channel_ports):
+    for number in range(configuration.spec.fibre_channel_ports):
         guid = ids.derive(configuration.machine.id, "fc", number)
         yield Device(configuration, FC_PORT, ids.settings_id(configuration.id, guid), "port", number=number)
 
@@ -110,13 +110,13 @@ def _nic_id(configuration: Configuration, number: int) -> str:
 
 def nics(configuration: Configuration) -> Iterator[Device]:
     """Network adapters."""
-    for number, nic in enumerate(configuration.machine.spec.nics):
+    for number, nic in enumerate(configuration.spec.nics):
         yield Device(configuration, NIC, _nic_id(configuration, number), "port", nic=nic, number=number)
 
 
 def connections(configuration: Configuration) -> Iterator[Device]:
     """The connections of network adapters to switches."""
-    for number, nic in enumerate(configuration.machine.spec.nics):
+    for number, nic in enumerate(configuration.spec.nics):
         yield Device(configuration, NIC_CONNECTION, f"{_nic_id(configuration, number)}\\C", "connection", nic=nic, number=number)
 
 
@@ -279,7 +279,7 @@ class MemoryTable(ResourceTable):
 
     def values(self, item: Device) -> dict[str, CimValue]:
         """One row."""
-        spec = item.configuration.machine.spec
+        spec = item.configuration.spec
         return {"InstanceID": item.instance_id, "ElementName": "Memory", "Caption": "Memory", "ResourceType": 4,
                 "ResourceSubType": "Microsoft:Hyper-V:Memory", "AllocationUnits": "byte * 2^20", "PoolID": "",
                 "VirtualQuantity": spec.memory_mb, "Reservation": spec.memory_mb if not spec.dynamic_memory else spec.memory_mb // 2,
@@ -296,7 +296,7 @@ class ProcessorTable(ResourceTable):
 
     def values(self, item: Device) -> dict[str, CimValue]:
         """One row."""
-        count = item.configuration.machine.spec.processors
+        count = item.configuration.spec.processors
         return {"InstanceID": item.instance_id, "ElementName": "Processor", "Caption": "Processor", "ResourceType": 3,
                 "ResourceSubType": "Microsoft:Hyper-V:Processor", "AllocationUnits": "percent / 1000", "PoolID": "",
                 "VirtualQuantity": count, "VirtualQuantityUnits": "count", "Limit": 100000, "Reservation": 0, "Weight": 100,

@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Protocol
 
 from simulator.cim.model import Caller
 from simulator.clock import SimClock
+from simulator.disks.guest import Guest
 from simulator.hyperv import ids
+from simulator.hyperv.checkpoints import Checkpoints, Wish, can_quiesce
 from simulator.hyperv.diskstore import DiskStore
 from simulator.hyperv.jobs import JobTable
-from simulator.hyperv.model import BUSY_JOBS, Configuration, Machine, VhdFile
+from simulator.hyperv.knobs import BACKUP_JOB, Knobs
+from simulator.hyperv.merges import Merges
+from simulator.hyperv.model import BUSY_JOBS, Checkpoint, Configuration, Machine, VhdFile
 from simulator.hyperv.shapes import Shapes
-from simulator.hyperv.spec import HyperVSettings, VmSpec
+from simulator.hyperv.snapshot_service import SnapshotService
+from simulator.hyperv.spec import CheckpointKind, HyperVSettings, VmSpec
 
 if TYPE_CHECKING:
     from simulator.cim.repository import Repository
@@ -54,6 +59,12 @@ class HyperV:
         self.shapes = Shapes(self.schema)
         self.disks = DiskStore(self)
         self.jobs = JobTable(host.clock, host.name)
+        self.knobs = Knobs()
+        self.guests: dict[str, Guest] = {}
+        """Writing guests by GUID of their machine; they follow its files and its power state."""
+        self.checkpoints = Checkpoints(self)
+        self.snapshots = SnapshotService(self)
+        self.merges = Merges(self)
         self.machines: dict[str, Machine] = {}
         """Realised machines by GUID in upper case, in the order they were added."""
         self.planned: dict[str, Machine] = {}
@@ -89,6 +100,7 @@ class HyperV:
         """The machine leaves the host (moved or destroyed); its files stay. KeyError: unknown."""
         source = self.machines if machine_id.upper() in self.machines else self.planned
         machine = source.pop(machine_id.upper())
+        self.merges.forget(machine)
         self.disks.release(machine)
         if self.cluster is not None:
             self.cluster.forget_machine(machine.id)
@@ -97,8 +109,9 @@ class HyperV:
     def move_vm(self, machine_id: str, target: HyperV) -> Machine:
         """Live migration in an instant: the machine is on ``target`` now, with its state, its chain and its checkpoints."""
         machine = self.machines.pop(machine_id.upper())
+        unfinished = self.merges.forget(machine)
         self.disks.release(machine)
-        files = {id(f): f for c in machine.configurations() for d in machine.disks for f in ((c.file_of(d) or d.base),) if f}
+        files = {id(f): f for c in machine.configurations() for d in c.disks for f in ((c.file_of(d) or d.base),) if f}
         for file in files.values():
             for link in file.chain():
                 self._files.pop(link.path.lower(), None)
@@ -106,6 +119,11 @@ class HyperV:
         machine.role = target
         target.machines[machine.id] = machine
         target.disks.hold(machine)
+        guest = self.guests.pop(machine.id, None)
+        if guest is not None:
+            target.guests[machine.id] = guest
+        if unfinished:
+            target.merges.due(machine)
         if target.cluster is not None:
             target.cluster.move_machine(machine.id, target.name)
         return machine
@@ -166,6 +184,10 @@ class HyperV:
             machine.disks  # noqa: B018 - building the drives registers their files
         return self._files.get(path.lower())
 
+    def forget_file(self, path: str) -> None:
+        """The file is gone."""
+        self._files.pop(path.lower(), None)
+
     def users_of(self, file: VhdFile) -> list[Machine]:
         """The machines whose worker process holds the file open."""
         return [m for m in self.machines.values() if m.live and any(file is f for f in m.vhd_files())]
@@ -186,6 +208,35 @@ class HyperV:
         self.jobs.lose_all()
         for machine in (*self.machines.values(), *self.planned.values()):
             machine.busy = None
+        self.snapshots.service_restarted()
+        self.merges.service_restarted()
+
+    # -- others on this host ---------------------------------------------------------------------------------------
+
+    def foreign_checkpoint(self, name: str, *, kind: CheckpointKind = "recovery", label: str | None = None, notes: str = "",
+                           automatic: bool = False, backup_minutes: float | None = None) -> Checkpoint:
+        """Somebody else makes a checkpoint of the only machine of that name, in an instant: a user, a backup product, Replica.
+
+        ``backup_minutes``: a backup (JobType 170) runs for so long and removes its checkpoint at the end. KeyError: no such machine;
+        JobFailure: the files do not allow it.
+        """
+        machine = self.find(name)
+        quiet = kind in ("production", "recovery", "replica_application") and can_quiesce(self, machine)
+        checkpoint = self.checkpoints.create(machine, Wish(kind, label, notes, automatic, quiet, memory=kind == "standard"))
+        if backup_minutes is not None:
+            machine.busy = "backup"
+
+            def done() -> None:
+                machine.busy = None
+                if checkpoint.id in machine.checkpoints:
+                    self.checkpoints.destroy(machine, [checkpoint])
+
+            self.jobs.start(BACKUP_JOB, backup_minutes * 60.0, [ids.system_ref(machine.id)], effect=done, undo=done)
+        return checkpoint
+
+    def foreign_removal(self, name: str, checkpoint: Checkpoint) -> None:
+        """Somebody else removes a checkpoint of the only machine of that name, in an instant; the merge comes later."""
+        self.checkpoints.destroy(self.find(name), [checkpoint])
 
     def _start_busy(self, machine: Machine) -> None:
         busy = machine.spec.busy

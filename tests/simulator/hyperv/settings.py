@@ -65,7 +65,8 @@ class SystemSettings(ConfigurationTable[Configuration]):
     def values(self, item: Configuration) -> dict[str, CimValue]:
         """One row."""
         machine, checkpoint = item.machine, item.checkpoint
-        spec = machine.spec
+        spec = item.spec
+        captured = checkpoint.captured if checkpoint else machine.capture()
         second = spec.generation == 2
         folder = machine.snapshot_folder if checkpoint else machine.folder
         values: dict[str, CimValue] = {
@@ -81,9 +82,9 @@ class SystemSettings(ConfigurationTable[Configuration]):
             "SnapshotDataRoot": machine.snapshot_folder, "SuspendDataRoot": folder, "SwapFileDataRoot": machine.folder,
             "LogDataRoot": folder, "GuestStateDataRoot": folder,
             "GuestStateFile": guest_state_file(item),
-            "UserSnapshotType": machine.policy, "AutomaticSnapshotsEnabled": machine.automatic_checkpoints,
+            "UserSnapshotType": captured.policy, "AutomaticSnapshotsEnabled": captured.automatic_checkpoints,
             "IsAutomaticSnapshot": checkpoint.automatic if checkpoint else False,
-            "IncrementalBackupEnabled": machine.incremental_backup,
+            "IncrementalBackupEnabled": captured.incremental_backup,
             "AutomaticStartupAction": 3, "AutomaticStartupActionDelay": timedelta(0), "AutomaticStartupActionSequenceNumber": 0,
             "AutomaticShutdownAction": 3, "AutomaticRecoveryAction": 3,
             "AutomaticCriticalErrorAction": 1, "AutomaticCriticalErrorActionTimeout": timedelta(minutes=30),
@@ -196,4 +197,4 @@ class MergeSettings(ConfigurationTable[Configuration]):
     def values(self, item: Configuration) -> dict[str, CimValue]:
         """One row."""
         return {"InstanceID": item.instance_id, "ElementName": "Disk Merge Setting Data", "Caption": "Disk Merge Settings",
-                "EnabledState": 0 if item.machine.spec.merge_paused else 1}
+                "EnabledState": 0 if item.machine.merge_paused else 1}

@@ -98,7 +98,7 @@ class Summaries:
         checkpoint = configuration.checkpoint
         assert checkpoint is not None
         return {"ElementName": checkpoint.name, "CreationTime": checkpoint.created, "Notes": checkpoint.notes,
-                "NumberOfProcessors": configuration.machine.spec.processors, "Version": configuration.machine.version}
+                "NumberOfProcessors": configuration.spec.processors, "Version": configuration.machine.version}
 
     def _machine(self, machine: Machine, numbers: set[int], call: Invocation) -> dict[str, CimValue]:
         now = self._role.clock.now()

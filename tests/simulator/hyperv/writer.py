@@ -73,7 +73,7 @@ class HyperVWriter:
         return found
 
     def _paths(self, machine: Machine) -> list[str]:
-        files = [file for configuration in machine.configurations() for disk in machine.disks
+        files = [file for configuration in machine.configurations() for disk in configuration.disks
                  for leaf in [configuration.file_of(disk)] if leaf is not None for file in leaf.chain()]
         return list(dict.fromkeys([machine.folder, machine.snapshot_folder, *(file.path for file in files)]))
 

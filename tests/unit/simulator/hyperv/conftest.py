@@ -4,14 +4,16 @@
 """Hosts for the tests of the Hyper-V role."""
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 from simulator.hyperv.cluster import Cluster
 from simulator.hyperv.spec import VmSpec
 from simulator.spec import ClusterSpec
+from simulator.windows.spec import VolumeSpec
 from unit.simulator.hyperv.bench import Bench, MakeBench
+from unit.simulator.hyperv.checkpoint_bench import MakePatient, Patient, spec
 
 
 @pytest.fixture
@@ -21,6 +23,22 @@ def bench(tmp_path: Path) -> MakeBench:
         return Bench(tmp_path / name, vms, name=name, **options)  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture
+def patient(bench: MakeBench) -> Iterator[MakePatient]:
+    """Makes a host with one machine whose checkpoints are tried."""
+    made: list[Patient] = []
+
+    def make(*others: VmSpec, os_version: str = "2022", volumes: Sequence[VolumeSpec] | None = None, **values: object) -> Patient:
+        host = bench(spec(**values), *others, os_version=os_version, volumes=volumes, name=f"hv{len(made) + 1}")
+        made.append(Patient(host))
+        return made[-1]
+
+    yield make
+    for one in made:
+        for guest in one.role.guests.values():
+            guest.close()
 
 
 @pytest.fixture

@@ -193,8 +193,10 @@ def test_size_of_system_files(bench: MakeBench, state: str, version: str | None,
 def test_what_is_not_simulated_is_loud(bench: MakeBench) -> None:
     host = bench(VmSpec(vm_id=GUID))
     machine = Ref(V2, "Msvm_ComputerSystem", {"CreationClassName": "Msvm_ComputerSystem", "Name": GUID})
-    with pytest.raises(SimulatorGap, match="CreateSnapshot"):
-        host.call("Msvm_VirtualSystemSnapshotService", "CreateSnapshot", {"AffectedSystem": machine, "SnapshotType": 2})
+    with pytest.raises(SimulatorGap, match="CreateSnapshot"):  # of disks only
+        host.call("Msvm_VirtualSystemSnapshotService", "CreateSnapshot", {"AffectedSystem": machine, "SnapshotType": 3})
+    with pytest.raises(SimulatorGap, match="ExportSystemDefinition"):
+        host.call(SERVICE, "ExportSystemDefinition", {"ComputerSystem": machine})
     with pytest.raises(SimulatorGap, match="AutomaticStartupAction"):
         modify(host, KEY + prop("AutomaticStartupAction", "2", "uint16"))
 

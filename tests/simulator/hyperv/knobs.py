@@ -1,0 +1,68 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a test can turn while a host runs: how long checkpoints and merges take, and what goes wrong with them.
+
+Where the reference has an open doubt, the answer that seems likelier is the default and the other one is a switch.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from simulator.hyperv.spec import MIB
+
+CREATE_JOB, APPLY_JOB, DESTROY_JOB, CLEAR_JOB = 70, 71, 72, 73
+QUIESCE_JOB, MERGE_JOB, BACKUP_JOB = 51, 50, 170
+
+
+def _seconds() -> dict[int, float]:
+    return {CREATE_JOB: 4.0, APPLY_JOB: 3.0, DESTROY_JOB: 2.0, CLEAR_JOB: 1.0}
+
+
+@dataclass
+class Knobs:
+    """Of one host. Machines are named by their GUID in upper case."""
+
+    # -- time --
+    job_seconds: dict[int, float] = field(default_factory=_seconds)
+    """By JobType: how long the jobs of the snapshot service take. A slow job is a large number."""
+    memory_bytes_per_second: int = 512 * MIB
+    """A standard checkpoint of a running machine writes its memory, and takes so much longer."""
+    merge_delay_seconds: float = 2.0
+    """From the end of the job that makes a merge necessary to its start: nothing says that one is due."""
+    merge_bytes_per_second: int = 200 * MIB
+    merge_seconds: float = 20.0
+    """The least that the merge of one file takes."""
+    merge_slices: int = 10
+    """In how many pieces it is done, each with an answer of the volume whether there is room."""
+    merge_retry_seconds: float = 300.0
+    """After a merge failed."""
+    merge_resume_seconds: float = 15.0
+    """After the management service started."""
+
+    # -- what goes wrong --
+    cannot_quiesce: set[str] = field(default_factory=set)
+    """Guests that say that they can and then fail."""
+    quiesce_error: int = 0x800423F4
+    """What they fail with: 0x800423F2, F3 and F4 are retried differently (operations F-03)."""
+    merge_never_starts: set[str] = field(default_factory=set)
+    """No merge of these machines starts; taking them out and a restart of the service, or of the machine, helps (operations 3.6)."""
+    merge_error: dict[str, int] = field(default_factory=dict)
+    """Merges of these machines fail half-way with an HRESULT (operations F-12), until it is taken out."""
+    interrupted_creation: Literal["nothing", "checkpoint", "orphan"] = "nothing"
+    """What is left when the management service restarts during a creation: nothing; the whole checkpoint; files without an entry."""
+
+    # -- open doubts --
+    consistency_level_counts: bool = False
+    """D-10: whether ConsistencyLevel means anything for SnapshotType 2; otherwise only the policy of the machine decides."""
+    disabled_blocks_recovery: bool = False
+    """D-10: whether the policy *disabled* refuses recovery checkpoints, too."""
+    apply_running: Literal["refuse", "turn_off"] = "refuse"
+    """D-20: what ApplySnapshot does with a running machine."""
+    destroy_takes_dependents: bool = False
+    """DestroySnapshot removes the checkpoints that hang on it, as its page warns (operations 2.6)."""
+    refuse_at_once: bool = False
+    """What a machine cannot have (pass-through and shared disks, fibre channel) is refused by ReturnValue instead of by the job."""
+    notes_are_copied: bool = False
+    """A new checkpoint starts with the notes of its machine."""
