@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader, CimWriter
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Clock
@@ -19,6 +19,8 @@ RUNS_IN_PROCESS = (
     "This module runs on the controller, through the action plugin of its own name and the connection of the task. "
     "It cannot be sent to a host or started by itself."
 )
+
+Looked = TypeVar("Looked")
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,11 @@ class Call:
     def reader(self) -> CimReader:
         """The read-only client of the task's host."""
         return self.host.reader
+
+    def through_host(self, look: Callable[[CimWriter], Looked]) -> Looked | None:
+        """What ``look`` sees; None in check mode. For what can only be read by something that is put onto the host for a moment, such as a
+        task that reaches a share: nothing of it stays, but the host is written to."""
+        return None if self.check_mode else look(self.host._write())
 
     def conclude(self, plan: Plan, apply: Callable[[CimWriter], dict[str, Any]]) -> dict[str, Any]:
         """Run ``apply`` unless nothing is to be done or check mode forbids it; returns the task's result."""

@@ -279,7 +279,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import RUNS_IN_PROCESS, Call
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations import vss_task
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import run_as, vss_task
 
 ARGUMENT_SPEC: dict[str, Any] = {
     "name": {"type": "str"},
@@ -297,10 +297,16 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "timeout": {"type": "int", "default": 14400},
     "vss_wait": {"type": "int", "default": 600},
     "verify": {"type": "str", "choices": ["none", "size", "sha256"], "default": "size"},
+    "method": {"type": "str", "choices": ["vss", "live"], "default": "vss"},
+    "accept_inconsistent": {"type": "bool", "default": False},
+    "writers": {"type": "str", "choices": ["none", "hyperv"], "default": "none"},
+    "csv_any_node": {"type": "bool", "default": False},
+    **run_as.ARGUMENT_SPEC,
 }
 RULES: dict[str, Any] = {
     "mutually_exclusive": [("name", "names"), ("vm_id", "names")],
     "required_one_of": [("name", "vm_id", "names")],
+    "required_if": run_as.REQUIRED_IF,
 }
 
 

@@ -34,6 +34,9 @@ class Identity:
         return self.task.account or f"the computer account {(domain or 'DOMAIN').partition('.')[0].upper()}\\{host.upper()}$"
 
 
+SYSTEM_IDENTITY = Identity(tasks.SYSTEM)
+
+
 def read(params: Mapping[str, Any]) -> Identity:
     """The identity that a task's options name. Raises HypervError ``run_as_incomplete``, UnsafeText for an account's name."""
     kind = params["run_as"]

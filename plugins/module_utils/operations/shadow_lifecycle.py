@@ -44,13 +44,15 @@ def announce(tools: Tools, intent: Intent) -> Intent:
     return current
 
 
-def create(tools: Tools, run_id: str, volume: Volume, busy_wait: float) -> tuple[ShadowCopy, Intent]:
-    """Make a shadow copy that stays, with intent and link.
+def create(tools: Tools, run_id: str, volume: Volume, busy_wait: float, *, keep: bool = True,
+           folders: Sequence[str] = ()) -> tuple[ShadowCopy, Intent]:
+    """Make a shadow copy with intent and link. ``keep``: it is to stay; ``folders``: where copies out of it may be left incomplete.
 
     When that fails, nothing of it stays; what does is in the error's ``leftovers``. Raises OutcomeUnknown when nobody can tell
     whether a shadow copy was made: then the intent stays, and shadow copies that may have come of it are suspects.
     """
-    intent = announce(tools, Intent(run_id, secrets.token_hex(4), system.read_time(tools.writer), volume.device_id, (), keep=True))
+    intent = announce(tools, Intent(run_id, secrets.token_hex(4), system.read_time(tools.writer), volume.device_id, (),
+                                    tuple(folders), keep))
     shadow_id: str | None = None
     begun = False
 

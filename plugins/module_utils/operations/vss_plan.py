@@ -9,15 +9,18 @@ refused: its files would be from different instants (operations 5.4).
 from __future__ import annotations
 
 import ntpath
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, timedelta, tzinfo
 from typing import Any
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
-from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.disks import ChainLink
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_record import CopyRecord
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_record import SourceFile as SourceFile
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.destinations import Destination
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.inventory import HostFacts, condition_of
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_as import SYSTEM_IDENTITY, Identity
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import consistency, naming
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.consistency import Verdict, reaches
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.freshness import FoundCopy, present_copy
@@ -27,15 +30,17 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.windows.files imp
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.programs import check_value
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.shadow_copies import ShadowCopy, Storage
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import StateFolder
-from ansible_collections.agentless.hyperv.plugins.module_utils.windows.volumes import Volume, locate
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.volumes import Volume
 
 LONGEST_PATH = 259
 """What cmd and its link commands can name; robocopy itself could go further (operations 5.5)."""
 _SHADOW_ID_LENGTH = 38
 _RUN_FOLDER_LENGTH = 17 + 40
 _DISKS = "disks"
+_BUILD_2012 = 9200
+_HOW: Mapping[str, str] = {"vss": " from a shadow copy", "writers": " from a shadow copy", "live": ""}
 _HINTS: Mapping[str, str] = {
-    "several_volumes": "Use an export or a checkpoint: they cover several volumes at one instant.",
+    "several_volumes": "Use writers: hyperv, an export or a checkpoint: they cover several volumes at one instant.",
     "smb_storage": "Use an export, or run the copy on the file server.",
     "csv_not_owned": "Run the task on the node that coordinates the volume.",
     "little_free_space": "Free space on the volume; nothing is deleted here.",
@@ -59,6 +64,10 @@ class Request:
     keep: Keep = field(default_factory=Keep)
     timezone: tzinfo = UTC
     verify: str = "size"
+    method: str = "vss"
+    """``vss``, ``writers`` or ``live``, as in a manifest."""
+    csv_any_node: bool = False
+    identity: Identity = SYSTEM_IDENTITY
 
     @property
     def reads_copies(self) -> bool:
@@ -67,47 +76,43 @@ class Request:
 
     @property
     def lowest(self) -> str:
-        """The level that is still accepted."""
-        return self.fallback or self.consistency
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """One file to copy: where it is, on its volume, and where it goes below the copy's folder."""
-
-    path: str
-    relative: str
-    target: str
-    size: int
-    disk: int
-    level: int
-    image: ChainLink | None = None
+        """The level that is still accepted; for a live copy the task had to accept the lowest."""
+        return "inconsistent" if self.method == "live" else self.fallback or self.consistency
 
     @property
-    def folder(self) -> str:
-        """The folder below the volume's root; empty for the root itself."""
-        return ntpath.dirname(self.relative)
-
-    @property
-    def name(self) -> str:
-        """The file's name."""
-        return ntpath.basename(self.relative)
+    def judged(self) -> str:
+        """The method by its name in the decision table."""
+        return {"vss": consistency.VSS_COPY, "writers": consistency.VSS_WRITER, "live": consistency.LIVE_COPY}[self.method]
 
 
 @dataclass(frozen=True)
 class Job:
-    """A VM that will be copied."""
+    """A VM that will be copied; ``volumes`` are those of its files, each once."""
 
     machine: Machine
-    volume: Volume
+    volumes: tuple[Volume, ...]
     verdict: Verdict
     folder: str
     files: tuple[SourceFile, ...]
 
     @property
+    def volume(self) -> Volume:
+        """The volume of its first file; of all, when one shadow copy serves it."""
+        return self.volumes[0]
+
+    @property
     def size(self) -> int:
         """Bytes to copy."""
         return sum(file.size for file in self.files)
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """A VM whose copy an earlier run began. ``fallback``: what is done when nothing of use came of it, or why that cannot be."""
+
+    machine: Machine
+    record: CopyRecord
+    fallback: Job | Refused
 
 
 @dataclass(frozen=True)
@@ -135,9 +140,10 @@ class CopyPlan:
     jobs: tuple[Job, ...]
     present: tuple[Present, ...]
     refused: tuple[Refused, ...]
+    adoptions: tuple[Adoption, ...] = ()
 
     def volumes(self) -> tuple[Volume, ...]:
-        """The volumes that need a shadow copy, in the order of the jobs."""
+        """The volumes of the jobs, in their order."""
         return tuple({job.volume.device_id: job.volume for job in self.jobs}.values())
 
     def jobs_on(self, volume: Volume) -> tuple[Job, ...]:
@@ -150,10 +156,11 @@ def host_folder(facts: HostFacts, destination: str) -> str:
     return f"{destination}\\{naming.safe_component(facts.system.name)}"
 
 
-def check_request(params: Mapping[str, Any], destination: str, run_id: str, max_age: timedelta | None) -> Request:
+def check_request(params: Mapping[str, Any], destination: str, identity: Identity, run_id: str, max_age: timedelta | None) -> Request:
     """The task's wishes as a request.
 
-    Raises HypervError ``invalid_run_id`` for one that cannot be part of a folder's name, ``invalid_keep``.
+    Raises HypervError ``invalid_run_id`` for one that cannot be part of a folder's name, ``invalid_keep``, ``inconsistent_not_accepted``,
+    ``verify_not_possible`` and ``writers_need_shadow_copy`` for wishes that exclude each other.
     """
     given = params.get("run_id")
     if given and not naming.is_run_id(str(given)):
@@ -165,24 +172,25 @@ def check_request(params: Mapping[str, Any], destination: str, run_id: str, max_
     except RetentionError as error:
         raise HypervError(f"Retention: {error}.", error_code="invalid_keep") from error
     return Request(destination, str(given) if given else run_id, bool(given), max_age, str(params["consistency"]),
-                   None if fallback == "fail" else fallback, keep, timezone, str(params["verify"]))
+                   None if fallback == "fail" else fallback, keep, timezone, str(params["verify"]), _method(params),
+                   bool(params["csv_any_node"]), identity)
 
 
-def check_destination(facts: HostFacts, text: str) -> tuple[str, Volume]:
-    """The destination without a trailing backslash, and its volume.
-
-    Raises HypervError ``invalid_destination`` or ``destination_not_local``.
-    """
-    path = text.replace("/", "\\").rstrip("\\") if len(text) > 3 else text
-    problem = naming.problem_with_destination(path)
-    if problem is None:
-        check_value(path, "The destination")
-        place = locate(path, facts.volumes or ())
-        if place.kind in ("local", "csv") and place.volume is not None:
-            return path, place.volume
-        raise HypervError(f"The destination {text} lies on no volume of this host.", error_code="destination_not_local",
-                          hint="Known volumes: " + ", ".join(volume.root for volume in facts.volumes or ()))
-    raise HypervError(f"The destination {text!r} cannot be used: {problem}.", error_code="invalid_destination")
+def _method(params: Mapping[str, Any]) -> str:
+    writers = params["writers"] == "hyperv"
+    if params["method"] != "live":
+        return "writers" if writers else "vss"
+    if not params["accept_inconsistent"]:
+        raise HypervError("A live copy is inconsistent: its parts are from different instants, and nobody supports it.",
+                          error_code="inconsistent_not_accepted",
+                          hint="Use method: vss. If there is no other way, say accept_inconsistent: true.")
+    if writers:
+        raise HypervError("A live copy has no writers: they take part in shadow copies only.", error_code="writers_need_shadow_copy",
+                          hint="Leave out method: live, or writers: hyperv.")
+    if params["verify"] == "sha256":
+        raise HypervError("The hash of a file that is being written cannot be compared with that of its copy.",
+                          error_code="verify_not_possible", hint="Use verify: size with method: live.")
+    return "live"
 
 
 @dataclass(frozen=True)
@@ -231,11 +239,16 @@ def present_of(facts: HostFacts, machine: Machine, request: Request, copies: Seq
                         max_age=request.max_age, run_id=request.run_id if request.own_run_id else None)
 
 
-def make_plan(facts: HostFacts, chosen: Sequence[Machine], refused: Sequence[Refused], request: Request, target: Volume,
-              copies: Sequence[FoundCopy], state: StateFolder) -> CopyPlan:
+Adopt = Callable[[Machine, str], "CopyRecord | None"]
+"""What an earlier run has begun for a machine whose copies lie in this folder. Raises HypervError ``copy_underway``."""
+
+
+def make_plan(facts: HostFacts, chosen: Sequence[Machine], refused: Sequence[Refused], request: Request, target: Destination,
+              copies: Sequence[FoundCopy], state: StateFolder, adopt: Adopt = lambda _machine, _folder: None) -> CopyPlan:
     """Decide for each VM. Free space at the destination is given out in the order of the VMs."""
     jobs: list[Job] = []
     present: list[Present] = []
+    adoptions: list[Adoption] = []
     refusals = list(refused)
     free = target.free
     for machine in chosen:
@@ -243,37 +256,64 @@ def make_plan(facts: HostFacts, chosen: Sequence[Machine], refused: Sequence[Ref
         if copy is not None:
             present.append(Present(machine, copy))
             continue
-        verdict = consistency.judge(consistency.VSS_COPY, condition_of(facts, machine))
         try:
-            job = _job(facts, machine, verdict, request, target, state)
-            if free is not None and job.size > free:
-                raise HypervError(
-                    f"The destination's volume {target.root} has {free} bytes left, the files of {_label(machine)} need {job.size}.",
-                    error_code="destination_full", hint="Free space there, or choose another destination.")
+            record = adopt(machine, copies_folder(facts, machine, request))
         except HypervError as error:
-            refusals.append(Refused(machine.name, machine, error, verdict))
+            refusals.append(Refused(machine.name, machine, error))
             continue
-        free = None if free is None else free - job.size
-        jobs.append(job)
-    return CopyPlan(tuple(jobs), tuple(present), tuple(refusals))
+        decided = _decide(facts, machine, request, target, state, free)
+        if record is not None:
+            adoptions.append(Adoption(machine, record, decided))
+        elif isinstance(decided, Refused):
+            refusals.append(decided)
+        else:
+            free = None if free is None else free - decided.size
+            jobs.append(decided)
+    return CopyPlan(tuple(jobs), tuple(present), tuple(refusals), tuple(adoptions))
+
+
+def copies_folder(facts: HostFacts, machine: Machine, request: Request) -> str:
+    """Where the copies of a machine lie."""
+    return f"{host_folder(facts, request.destination)}\\{naming.vm_folder(machine.name, machine.vm_id)}"
+
+
+def _decide(facts: HostFacts, machine: Machine, request: Request, target: Destination, state: StateFolder,
+            free: int | None) -> Job | Refused:
+    condition = condition_of(facts, machine)
+    if request.csv_any_node and condition.csv_disks and condition.build >= _BUILD_2012:
+        condition = replace(condition, csv_owned=True)
+    verdict = consistency.judge(request.judged, condition)
+    try:
+        job = _job(facts, machine, verdict, request, target, state)
+        if free is not None and job.size > free:
+            raise HypervError(f"The destination {target.label} has {free} bytes left, the files of {_label(machine)} need {job.size}.",
+                              error_code="destination_full", hint="Free space there, or choose another destination.")
+    except HypervError as error:
+        return Refused(machine.name, machine, error, verdict)
+    return job
 
 
 def _label(machine: Machine) -> str:
     return f"{machine.name!r} ({machine.vm_id})"
 
 
-def _job(facts: HostFacts, machine: Machine, verdict: Verdict, request: Request, target: Volume, state: StateFolder) -> Job:
+def _job(facts: HostFacts, machine: Machine, verdict: Verdict, request: Request, target: Destination, state: StateFolder) -> Job:
     _refuse_what_cannot_be_copied(machine, verdict, request)
     files = _source_files(facts, machine)
-    volume = facts.place(files[0].path).volume
-    if volume is None:  # a verdict without blockers has all places
+    if request.method == "live" and any(file.level for file in files):
+        raise HypervError(f"{_label(machine)} cannot be copied live: a disk has a chain of several files, which change together.",
+                          error_code="chain_not_live", hint="Copy it out of a shadow copy (method: vss), or export it.")
+    volumes = tuple({volume.device_id: volume for volume in (facts.place(file.path).volume for file in files)
+                     if volume is not None}.values())
+    if not volumes:
         raise HypervError(f"The files of {_label(machine)} lie on no known volume.", error_code="unknown_place")
-    if volume.device_id.lower() == target.device_id.lower():
-        raise HypervError(
-            f"The destination lies on {volume.root}, the volume that holds the disks of {_label(machine)}.",
-            error_code="destination_on_source_volume",
-            hint="Choose another volume: a copy on the shadowed one swells its difference area, and it is no backup.")
-    folder = f"{host_folder(facts, request.destination)}\\{naming.vm_folder(machine.name, machine.vm_id)}"
+    for volume in volumes:
+        if target.volume is not None and volume.device_id.lower() == target.volume.device_id.lower():
+            raise HypervError(
+                f"The destination lies on {volume.root}, the volume that holds the disks of {_label(machine)}.",
+                error_code="destination_on_source_volume",
+                hint="Choose another volume: a copy on the shadowed one swells its difference area, and it is no backup.")
+    folder = copies_folder(facts, machine, request)
     for file in files:
         check_value(file.relative, f"A file of {_label(machine)}")
         longest = max(len(state.links) + 1 + _SHADOW_ID_LENGTH + 1 + len(file.relative),
@@ -281,13 +321,13 @@ def _job(facts: HostFacts, machine: Machine, verdict: Verdict, request: Request,
         if longest > LONGEST_PATH:
             raise HypervError(f"The path of {file.path} becomes longer than {LONGEST_PATH} characters.", error_code="paths_too_long",
                               hint="Shorten the destination, or use an export.")
-    return Job(machine, volume, verdict, folder, files)
+    return Job(machine, volumes, verdict, folder, files)
 
 
 def _refuse_what_cannot_be_copied(machine: Machine, verdict: Verdict, request: Request) -> None:
     for reason in verdict.reasons:
-        if reason.kind == "blocker" or reason.code == "several_volumes":
-            raise HypervError(f"{_label(machine)} cannot be copied from a shadow copy. {reason.sentence}", error_code=reason.code,
+        if reason.kind == "blocker" or (reason.code == "several_volumes" and request.method == "vss"):
+            raise HypervError(f"{_label(machine)} cannot be copied{_HOW[request.method]}. {reason.sentence}", error_code=reason.code,
                               hint=_HINTS.get(reason.code))
     if machine.busy is not None:
         raise HypervError(f"The host is working on {_label(machine)}: {machine.busy}.", error_code="vm_busy",
@@ -312,7 +352,9 @@ def _source_files(facts: HostFacts, machine: Machine) -> tuple[SourceFile, ...]:
                               error_code="chain_incomplete", hint="A copy without its parents is worth nothing; repair the chain first.")
         for level, link in enumerate(chain.links):
             relative = facts.place(link.path).relative
-            if relative is None or ntpath.normcase(link.path) in seen:
+            if relative is None:
+                raise HypervError(f"{link.path} of {_label(machine)} lies on no volume of this host.", error_code="unknown_place")
+            if ntpath.normcase(link.path) in seen:
                 continue
             seen.add(ntpath.normcase(link.path))
             target = f"{_target_folder(ntpath.dirname(relative), ntpath.basename(relative), targets, taken)}\\{ntpath.basename(relative)}"

@@ -9,20 +9,23 @@ by which the next run goes on with the removal.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_copy import Tools, error_entry
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import destinations
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_work import Tools
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_copy import error_entry
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_plan import Found, Request
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import retention
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.freshness import FoundCopy
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.retention import RetainedCopy, RetentionPlan, Standing
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import files
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.files import CopyFolder
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.target_jobs import Doomed
 
 _NOTHING_REMOVED = ("link_in_the_way", "manifest_not_removed")
 
@@ -47,7 +50,7 @@ def standing_of(copy: FoundCopy) -> Standing:
     """What retention makes of a copy."""
     if copy.missing:
         return "incomplete"
-    return "unverified" if copy.manifest.verified == "none" else "verified"
+    return "unverified" if copy.manifest.verified == "none" or copy.manifest.achieved == "inconsistent" else "verified"
 
 
 def decide(found: Found, machine: Machine, current: FoundCopy | None, request: Request, *, host: str, now: datetime,
@@ -59,7 +62,7 @@ def decide(found: Found, machine: Machine, current: FoundCopy | None, request: R
         own[current.folder] = current
     counted = [RetainedCopy(copy.folder, copy.manifest.taken, standing_of(copy)) for copy in own.values()]
     if new is not None:
-        counted.append(RetainedCopy(new, now, "unverified" if request.verify == "none" else "verified"))
+        counted.append(RetainedCopy(new, now, "unverified" if request.verify == "none" or request.method == "live" else "verified"))
     newest = max(counted, key=lambda copy: copy.taken, default=None)
     plan = retention.decide(counted, request.keep, now=now, timezone=request.timezone,
                             newest_run_failed=newest is not None and newest.standing == "unverified")
@@ -88,22 +91,88 @@ def predict(pruning: Pruning, entry: dict[str, Any]) -> None:
         entry["changed"] = entry["changed"] or bool(pruning.going)
 
 
-def prune(pruning: Pruning, entry: dict[str, Any], tools: Tools, warn: Callable[[str], None]) -> None:
-    """Remove what goes, and put into the entry what was removed; the first failure ends it and fails the entry."""
-    if not pruning.wanted:
+def prune_all(work: Sequence[tuple[Pruning, dict[str, Any]]], tools: Tools, run_id: str, warn: Callable[[str], None]) -> None:
+    """Remove what goes, and put into each VM's entry what was removed; the first failure of a VM fails its entry.
+
+    On a share all of it is one task.
+    """
+    wanted = [(pruning, entry) for pruning, entry in work if pruning.wanted]
+    for _pruning, entry in wanted:
+        entry["pruned"] = []
+    if tools.destination.is_share:
+        _prune_share([(pruning, copy, entry) for pruning, entry in wanted for copy in pruning.going], tools, run_id, warn)
         return
-    entry["pruned"] = []
+    for pruning, entry in wanted:
+        _prune_local(pruning, entry, tools, warn)
+
+
+def _prune_local(pruning: Pruning, entry: dict[str, Any], tools: Tools, warn: Callable[[str], None]) -> None:
     for copy in pruning.going:
-        tools.progress(f"{pruning.machine.name}: removing the copy of {copy.manifest.taken:%Y-%m-%d %H:%M} UTC")
+        tools.lease.keep()
+        _say(pruning, copy, tools)
         try:
             gone = files.remove_copy(tools.writer, _place(copy, pruning.destination), [file.path for file in copy.manifest.files])
         except HypervError as error:
             _fail(entry, copy, error)
             return
-        if not gone and not copy.others:
-            warn(f"{copy.folder} stays: it holds something that is not ours, or could not be removed.")
-        entry["pruned"].append(_removed(copy, gone))
-        entry["changed"] = True
+        _gone(entry, copy, gone, warn)
+
+
+def _prune_share(work: Sequence[tuple[Pruning, FoundCopy, dict[str, Any]]], tools: Tools, run_id: str, warn: Callable[[str], None]) -> None:
+    for batch in _batches(work):
+        for pruning, copy, _entry in batch:
+            _say(pruning, copy, tools)
+        doomed = [Doomed(copy.folder, tuple(file.path for file in copy.manifest.files)) for _pruning, copy, _entry in batch]
+        try:
+            tools.lease.keep()
+            ends = destinations.prune_share(tools.writer, tools.folder, run_id, tools.identity, doomed, clock=tools.clock,
+                                            deadline=tools.deadline)
+        except HypervError as error:
+            for _pruning, copy, entry in batch:
+                _fail(entry, copy, error)
+            return
+        for end, (_pruning, copy, entry) in zip(ends, batch, strict=True):
+            if end.gone or end.reason == "foreign_files":
+                _gone(entry, copy, end.gone, warn)
+            else:
+                code, message, hint = _NOT_GONE[end.reason or "not_reached"]
+                _fail(entry, copy, HypervError(f"{copy.folder} {message}", error_code=code, hint=hint))
+
+
+def _batches(work: Sequence[tuple[Pruning, FoundCopy, dict[str, Any]]]) -> Iterator[list[tuple[Pruning, FoundCopy, dict[str, Any]]]]:
+    """As many copies as one job can carry (jobs.LARGEST characters)."""
+    batch: list[tuple[Pruning, FoundCopy, dict[str, Any]]] = []
+    length = 0
+    for item in work:
+        copy = item[1]
+        cost = 4 * len(copy.folder) + sum(2 * len(file.path) + 30 for file in copy.manifest.files)
+        if batch and length + cost > _MOST_CHARACTERS:
+            yield batch
+            batch, length = [], 0
+        batch.append(item)
+        length += cost
+    if batch:
+        yield batch
+
+
+_MOST_CHARACTERS = 25_000
+_NOT_GONE: Mapping[str, tuple[str, str, str]] = {
+    "link": ("link_in_the_way", "leads through a link or holds one: nothing was removed.",
+             "Links below the destination are not ours; find out who made it."),
+    "locked": ("file_not_removed", "could not be removed.", "Is a file of it open, or may the account not delete there?"),
+    "not_reached": ("file_not_removed", "was not reached.", "The next run with keep goes on."),
+}
+
+
+def _say(pruning: Pruning, copy: FoundCopy, tools: Tools) -> None:
+    tools.progress(f"{pruning.machine.name}: removing the copy of {copy.manifest.taken:%Y-%m-%d %H:%M} UTC")
+
+
+def _gone(entry: dict[str, Any], copy: FoundCopy, folder_gone: bool, warn: Callable[[str], None]) -> None:
+    if not folder_gone and not copy.others:
+        warn(f"{copy.folder} stays: it holds something that is not ours, or could not be removed.")
+    entry["pruned"].append(_removed(copy, folder_gone))
+    entry["changed"] = True
 
 
 def _place(copy: FoundCopy, destination: str) -> CopyFolder:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader, CimWriter
@@ -15,10 +15,25 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.errors import Hyp
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import machines
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import Call, Plan, Step
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations import inventory, selection, vss_copy, vss_plan, vss_prune
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import (
+    copy_adoption,
+    destinations,
+    inventory,
+    run_as,
+    selection,
+    vss_copy,
+    vss_plan,
+    vss_prune,
+)
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_adoption import Wish
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_record import CopyRecord
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_work import Tools
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.destinations import Destination
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.inventory import HostFacts
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_lease import RunLease
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_copy import error_entry, vm_label
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_plan import (
+    Adoption,
     CopyPlan,
     Found,
     Job,
@@ -30,8 +45,11 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_pl
 )
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_prune import Pruning
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import naming
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.consistency import LIVE_COPY
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.freshness import FoundCopy, parse_age
-from ansible_collections.agentless.hyperv.plugins.module_utils.windows import files, shadow_copies, state
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows import shadow_copies, state
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import StateFolder
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.target_jobs import Listing
 
 _FIRST = ("state", "volumes")
 _BEFORE_COPYING = ("disks", "cluster")
@@ -47,34 +65,46 @@ class Prepared:
     plan: CopyPlan
     single: bool
     found: Found
+    destination: Destination
+    folder: StateFolder
+    knocks_as: str
+    ensured: bool
+    """The state folder was made and checked already, since the destination was read by a task."""
 
 
 def run(call: Call) -> dict[str, Any]:
     """The result of the task; ``failed`` is set when any VM failed."""
     prepared = prepare(call)
-    folder = state.state_folder(prepared.facts.system.system_drive)
 
     def apply(writer: CimWriter) -> dict[str, Any]:
-        tools = vss_copy.Tools(writer, call.clock, Deadline(call.clock, call.params["timeout"]), call.progress,
-                               float(call.params["vss_wait"]), folder)
-        plan, request = prepared.plan, prepared.request
-        outcomes = vss_copy.execute(plan, prepared.facts, request, tools) if plan.jobs else []
-        done = []
-        for outcome in outcomes:
-            entry, machine = vss_copy.outcome_entry(outcome, request), outcome.job.machine
-            if outcome.error is None and outcome.manifest is not None and outcome.folder is not None:
-                pruning = _pruning(prepared, machine, FoundCopy(outcome.folder, outcome.manifest))
-                vss_prune.prune(pruning, entry, tools, call.warn)
-            done.append(entry)
-        present = [_present(item, request) for item in plan.present]
-        for item, entry in zip(plan.present, present, strict=True):
-            vss_prune.prune(_pruning(prepared, item.machine, item.copy), entry, tools, call.warn)
-        return _result([*done, *present], prepared)
+        if not prepared.ensured:
+            state.ensure(writer, prepared.folder)
+        with RunLease(writer, call.clock, prepared.folder, prepared.request.run_id) as lease:
+            tools = Tools(writer, call.clock, call.progress, prepared.folder, Deadline(call.clock, call.params["timeout"]),
+                          float(call.params["vss_wait"]), prepared.request.identity, prepared.knocks_as, prepared.destination, lease)
+            result = _apply(call, prepared, tools)
+        for leftover in lease.leftovers:
+            call.warn(f"The lease of this run could not be given back; it ends by itself within minutes: {leftover.location}.")
+        return result
 
     result = call.conclude(_plan(prepared), apply)
     if prepared.single and result.get("failed") and "msg" not in result:
         result["msg"] = "The virtual machine was not copied."
     return result
+
+
+def _apply(call: Call, prepared: Prepared, tools: Tools) -> dict[str, Any]:
+    plan, request = prepared.plan, prepared.request
+    outcomes = vss_copy.execute(plan, prepared.facts, request, tools)
+    work = []
+    for outcome in outcomes:
+        entry, machine = vss_copy.outcome_entry(outcome, request), outcome.machine
+        made = outcome.error is None and outcome.manifest is not None and outcome.record is not None
+        copy = FoundCopy(outcome.record.folder, outcome.manifest) if made and outcome.record and outcome.manifest else None
+        work.append((None if copy is None else _pruning(prepared, machine, copy), entry))
+    work += [(_pruning(prepared, item.machine, item.copy), _present(item, request)) for item in plan.present]
+    vss_prune.prune_all([(pruning, entry) for pruning, entry in work if pruning is not None], tools, request.run_id, call.warn)
+    return _result([entry for _unused, entry in work], prepared)
 
 
 def _pruning(prepared: Prepared, machine: Machine, current: FoundCopy) -> Pruning:
@@ -91,24 +121,42 @@ def prepare(call: Call) -> Prepared:
         max_age = parse_age(params["max_age"]) if params["max_age"] else None
     except ValueError as error:
         raise HypervError(f"max_age: {error}", error_code="invalid_max_age") from error
+    identity = run_as.read(params)
     facts = inventory.read_host(call.reader, call.clock, _FIRST)
     selection.warn_about_host(call, facts)
-    destination, target = vss_plan.check_destination(facts, params["destination"])
-    request = vss_plan.check_request(params, destination, secrets.token_hex(6), max_age)
+    destination = destinations.check(facts, params["destination"], identity)
+    request = vss_plan.check_request(params, destination.path, identity, secrets.token_hex(6), max_age)
     single = bool(params["name"] or params["vm_id"])
     chosen, refused = _choose(facts, params, single)
-    found = _existing(call, facts, request)
+    folder = state.state_folder(facts.system.system_drive)
+    knocks_as = identity.at_share(facts.system.name, facts.system.domain) if destination.is_share else "SYSTEM"
+    found, destination, ensured = _existing(call, facts, request, destination, folder, knocks_as)
     due = [machine.vm_id for machine in chosen if vss_plan.present_of(facts, machine, request, found.copies) is None]
     if due:
         facts = inventory.read_chains(call.reader, inventory.read_more(call.reader, facts, _BEFORE_COPYING), due)
         selection.warn_about_cluster(call, facts)
-    folder = state.state_folder(facts.system.system_drive)
-    plan = vss_plan.make_plan(facts, chosen, refused, request, target, found.copies, folder)
+    plan = vss_plan.make_plan(facts, chosen, refused, request, destination, found.copies, folder,
+                              _adopting(call, facts, request, folder, due))
     _warn_about_volumes(call.reader, call, plan)
-    prepared = Prepared(facts, request, plan, single, found)
+    prepared = Prepared(facts, request, plan, single, found, destination, folder, knocks_as, ensured)
     for pruning in _prunings(prepared):
         vss_prune.warn_about_others(pruning, call.warn)
     return prepared
+
+
+def _adopting(call: Call, facts: HostFacts, request: Request, folder: StateFolder, due: Sequence[str]) -> vss_plan.Adopt:
+    """How the plan learns of copies that earlier runs began."""
+    now = facts.system.local_time
+    underway = copy_adoption.find(call.reader, folder, due, now, call.warn) if due else {}
+
+    def fresh(record: CopyRecord) -> bool:
+        return record.run_id == request.run_id or request.max_age is None or now - record.taken < request.max_age
+
+    def adopt(machine: Machine, copies: str) -> CopyRecord | None:
+        wish = Wish(request.run_id, copies, request.method, request.verify, fresh)
+        return copy_adoption.choose(machine.name, underway.get(machine.vm_id, ()), wish)
+
+    return adopt
 
 
 def _choose(facts: HostFacts, params: Any, single: bool) -> tuple[tuple[Machine, ...], tuple[Refused, ...]]:
@@ -131,66 +179,110 @@ def _choose(facts: HostFacts, params: Any, single: bool) -> tuple[tuple[Machine,
     return tuple(chosen.values()), tuple(refused)
 
 
-def _existing(call: Call, facts: HostFacts, request: Request) -> Found:
-    """Copies that are there already; asked for only when they can matter."""
-    if not request.reads_copies:
-        return Found()
+def _existing(call: Call, facts: HostFacts, request: Request, destination: Destination, folder: StateFolder,
+              knocks_as: str) -> tuple[Found, Destination, bool]:
+    """Copies that are there already, asked for only when they can matter; the destination with what it told of its space; and whether
+    the state folder was ensured for that."""
+    if not request.reads_copies and not destination.is_share:
+        return Found(), destination, False
     base = vss_plan.host_folder(facts, request.destination)
-    found = vss_plan.found_copies(files.read_copies(call.reader, base), base)
+    ensured = False
+    if not destination.is_share:
+        stored = destinations.read_local(call.reader, base)
+    else:
+        listing = call.through_host(lambda writer: _read_share(call, writer, request, destination, folder, base, knocks_as))
+        if listing is None:
+            call.warn(f"Check mode does not look at {destination.path}: that needs a task on the host. What is there already is not known.")
+            return Found(), destination, False
+        stored, destination, ensured = listing.stored, replace(destination, free=listing.free), True
+    found = vss_plan.found_copies(stored, base)
     for path in found.damaged:
         call.warn(f"The manifest in {path} is damaged or does not belong there; that copy does not count.")
     for copy in found.copies:
         if copy.missing:
             call.warn(f"The copy in {copy.folder} does not count: {copy.missing[0]!r} is missing or has another size than its "
                       "manifest says.")
-    return found
+    return found, destination, ensured
+
+
+def _read_share(call: Call, writer: CimWriter, request: Request, destination: Destination, folder: StateFolder, base: str,
+                knocks_as: str) -> Listing:
+    state.ensure(writer, folder)
+    return destinations.read_share(writer, folder, destination, base, request.run_id, request.identity, knocks_as, clock=call.clock)
 
 
 def _warn_about_volumes(reader: CimReader, call: Call, plan: CopyPlan) -> None:
-    if not plan.jobs:
+    if not plan.jobs or plan.jobs[0].verdict.method == LIVE_COPY:
         return
     for warning in vss_plan.volume_risks(plan.volumes(), shadow_copies.read_storage(reader), shadow_copies.read_shadow_copies(reader)):
         call.warn(warning)
 
 
 def _prunings(prepared: Prepared) -> tuple[Pruning, ...]:
-    """What will go, when every copy of the plan succeeds; in the order of the plan: jobs, then present ones."""
+    """What will go, when every copy of the plan succeeds; in the order of the plan: jobs, adoptions, then present ones."""
     system, plan, request = prepared.facts.system, prepared.plan, prepared.request
     ahead = [vss_prune.decide(prepared.found, job.machine, None, request, host=system.name, now=system.local_time,
                               new=f"{job.folder}\\{naming.copy_folder(system.local_time, request.run_id)}") for job in plan.jobs]
-    return (*ahead, *(_pruning(prepared, item.machine, item.copy) for item in plan.present))
+    adopted = [vss_prune.decide(prepared.found, item.machine, None, request, host=system.name, now=system.local_time,
+                                new=item.record.folder) for item in plan.adoptions]
+    return (*ahead, *adopted, *(_pruning(prepared, item.machine, item.copy) for item in plan.present))
 
 
 def _plan(prepared: Prepared) -> Plan:
     """The steps, the diff and what check mode returns."""
     plan, request = prepared.plan, prepared.request
-    steps: list[Step] = []
-    for volume in plan.volumes():
-        jobs = plan.jobs_on(volume)
-        steps.append(Step("create_shadow_copy", volume.root, {"virtual_machines": len(jobs)}))
-        steps.extend(Step("copy", job.machine.name, {"vm_id": job.machine.vm_id, "to": job.folder, "files": len(job.files),
-                                                     "size": job.size}) for job in jobs)
-        steps.append(Step("delete_shadow_copy", volume.root))
+    steps = [Step("adopt_copy", item.machine.name, {"vm_id": item.machine.vm_id, "to": item.record.folder, "run_id": item.record.run_id})
+             for item in plan.adoptions]
+    steps += _copy_steps(plan, request)
     prunings = _prunings(prepared)
     steps.extend(Step("prune", copy.folder, {"vm_id": pruning.machine.vm_id, "size": copy.manifest.size})
                  for pruning in prunings for copy in pruning.going)
     before: dict[str, Any] = {"copies": {present.machine.vm_id: present.copy.folder for present in plan.present}}
     after: dict[str, Any] = {"copies": {**before["copies"], **{
+        item.machine.vm_id: item.record.folder for item in plan.adoptions}, **{
         job.machine.vm_id: f"{job.folder}\\<time>_{request.run_id}" for job in plan.jobs}}}
     if not request.keep.empty:
         diffs = {pruning.machine.vm_id: pruning.diff() for pruning in prunings}
         before["retention"] = {vm_id: diff["before"] for vm_id, diff in diffs.items()}
         after["retention"] = {vm_id: diff["after"] for vm_id, diff in diffs.items()}
-    entries = [*(_predicted(job, request) for job in plan.jobs), *(_present(item, request) for item in plan.present)]
+    entries = [*(_predicted(job, request) for job in plan.jobs), *(_predicted_adoption(item, request) for item in plan.adoptions),
+               *(_present(item, request) for item in plan.present)]
     for pruning, entry in zip(prunings, entries, strict=True):
         vss_prune.predict(pruning, entry)
     return Plan(tuple(steps), before, after, _result(entries, prepared))
 
 
+def _copy_steps(plan: CopyPlan, request: Request) -> list[Step]:
+    def copy(job: Job) -> Step:
+        return Step("copy", job.machine.name, {"vm_id": job.machine.vm_id, "to": job.folder, "files": len(job.files), "size": job.size})
+
+    if request.method == "live":
+        return [copy(job) for job in plan.jobs]
+    if request.method == "writers":
+        return [step for job in plan.jobs for step in (
+            Step("create_shadow_copy_set", job.machine.name, {"volumes": [volume.root for volume in job.volumes]}), copy(job),
+            Step("delete_shadow_copy_set", job.machine.name))]
+    steps = []
+    for volume in plan.volumes():
+        jobs = plan.jobs_on(volume)
+        steps += [Step("create_shadow_copy", volume.root, {"virtual_machines": len(jobs)}), *(copy(job) for job in jobs),
+                  Step("delete_shadow_copy", volume.root)]
+    return steps
+
+
 def _predicted(job: Job, request: Request) -> dict[str, Any]:
     return {"vm": vm_label(job.machine.vm_id, job.machine.name), "changed": True, "failed": False, "leftovers": [],
-            "consistency": consistency_result(request, job.verdict.level, job.verdict, vss_copy.EVIDENCE),
+            "consistency": consistency_result(request, "inconsistent" if request.method == "live" else job.verdict.level, job.verdict,
+                                              vss_copy.EVIDENCE[request.method]),
             "manifest": vss_plan.predicted_manifest(job, request)}
+
+
+def _predicted_adoption(item: Adoption, request: Request) -> dict[str, Any]:
+    record = item.record
+    return {"vm": vm_label(item.machine.vm_id, item.machine.name), "changed": True, "failed": False, "leftovers": [], "adopted": True,
+            "consistency": {"requested": request.consistency, "achieved": record.achieved, "evidence": record.evidence,
+                            "not_captured": list(record.not_captured), "unknowns": list(record.unknowns)},
+            "manifest": {"folder": record.folder, "run_id": record.run_id, "size": record.size, "files": len(record.files)}}
 
 
 def _present(present: Present, request: Request) -> dict[str, Any]:

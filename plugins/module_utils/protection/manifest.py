@@ -22,6 +22,8 @@ FILE_NAME = "manifest.json"
 KIND = "vss_copy"
 LARGEST = 1_000_000
 MOST_FILES = 2000
+METHODS = ("vss", "writers", "live")
+"""Out of a shadow copy, out of a set of them made with the Hyper-V writer, from the live files."""
 VERIFIED = ("none", "size", "sha256")
 LEVELS = ("inconsistent", "crash", "filesystem", "application", "image")
 
@@ -56,7 +58,10 @@ class CopiedFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a finished copy says of itself. ``disk`` and ``level`` of a file: which disk, and how far below the leaf (0)."""
+    """What a finished copy says of itself. ``disk`` and ``level`` of a file: which disk, and how far below the leaf (0).
+
+    ``shadow_id`` None: a copy of the live files, or out of shadow copies that nobody could name any more.
+    """
 
     vm_id: str
     vm_name: str
@@ -64,7 +69,7 @@ class Manifest:
     run_id: str
     taken: datetime
     completed: datetime
-    shadow_id: str
+    shadow_id: str | None
     requested: str
     achieved: str
     evidence: str
@@ -72,6 +77,7 @@ class Manifest:
     unknowns: tuple[str, ...]
     verified: str
     files: tuple[CopiedFile, ...]
+    method: str = "vss"
 
     @property
     def size(self) -> int:
@@ -83,7 +89,8 @@ class Manifest:
         return {
             "format": FORMAT, "kind": KIND,
             "vm": {"id": self.vm_id, "name": self.vm_name}, "host": self.host, "run_id": self.run_id,
-            "taken": _format_time(self.taken), "completed": _format_time(self.completed), "shadow_copy": self.shadow_id,
+            "method": self.method, "taken": _format_time(self.taken), "completed": _format_time(self.completed),
+            "shadow_copy": self.shadow_id,
             "consistency": {"requested": self.requested, "achieved": self.achieved, "evidence": self.evidence,
                             "not_captured": list(self.not_captured), "unknowns": list(self.unknowns)},
             "verified": self.verified,
@@ -113,10 +120,12 @@ def parse(text: str) -> Manifest:
     vm, consistency = _object(data, "vm"), _object(data, "consistency")
     return Manifest(
         vm_id=_matching(vm, "id", _GUID), vm_name=_text(vm, "name"), host=_text(data, "host"), run_id=_run_id(data),
-        taken=_time(data, "taken"), completed=_time(data, "completed"), shadow_id=_matching(data, "shadow_copy", _SHADOW),
+        taken=_time(data, "taken"), completed=_time(data, "completed"),
+        shadow_id=None if data.get("shadow_copy", "") is None else _matching(data, "shadow_copy", _SHADOW),
         requested=_level(consistency, "requested"), achieved=_level(consistency, "achieved"), evidence=_text(consistency, "evidence"),
         not_captured=_texts(consistency, "not_captured"), unknowns=_texts(consistency, "unknowns"),
-        verified=_choice(data, "verified", VERIFIED), files=_files(data))
+        verified=_choice(data, "verified", VERIFIED), files=_files(data),
+        method=_choice(data, "method", METHODS) if "method" in data else "vss")
 
 
 def _no_constant(name: str) -> None:

@@ -16,6 +16,7 @@ _SAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$|clock\$)(?:\..*)?\Z", re.IGNORECASE)
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}\Z")
+_SERVER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?\Z")
 _LOCAL = re.compile(r"[A-Za-z]:\\")
 _LONGEST_NAME = 60
 _LONGEST_DESTINATION = 120
@@ -58,16 +59,16 @@ def is_safe_relative(path: str) -> bool:
 
 
 def problem_with_destination(path: str) -> str | None:
-    """Why ``path`` cannot be the local destination of copies; None when it can.
+    """Why ``path`` cannot be the destination of copies; None when it can.
 
-    A full path on a drive, below its root, every component a safe name, not inside a folder of the system.
+    A full path on a drive, below its root and not inside a folder of the system, or on a share of a server; every component a safe name.
     """
-    if path.startswith(("\\\\", "//")):
-        return "network and device paths are not supported by this version; name a local folder of the host"
-    if not _LOCAL.match(path):
-        return "it is not a full path on a drive, such as E:\\Backup"
     if len(path) > _LONGEST_DESTINATION:
         return f"it is longer than {_LONGEST_DESTINATION} characters, which leaves no room for the names below it"
+    if path.startswith("\\\\"):
+        return _problem_with_share(path[2:])
+    if not _LOCAL.match(path):
+        return "it is neither a full path on a drive, such as E:\\Backup, nor a share, such as \\\\server\\share"
     rest = path[3:].rstrip("\\")
     if not rest:
         return "it is the root of a drive; name a folder of its own"
@@ -79,4 +80,13 @@ def problem_with_destination(path: str) -> str | None:
         if first == "clusterstorage" and "\\" in below:
             return None
         return "it lies in a folder of the system"
+    return None
+
+
+def _problem_with_share(rest: str) -> str | None:
+    server, _separator, below = rest.partition("\\")
+    if not _SERVER.match(server):
+        return "the name of its server is not one; device paths and WebDAV are not supported"
+    if not is_safe_relative(below):
+        return "it names no share, or contains a part that Windows cannot store as written"
     return None

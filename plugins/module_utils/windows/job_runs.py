@@ -10,6 +10,7 @@ job's name is there, or it is not. The task is deleted before its folder, and bo
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,7 +38,10 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.shell impor
 JOBS = "jobs"
 _TRIES = 3
 _PAUSE = 2.0
+_SPARE = 60.0
+"""Seconds after the deadline of whoever waits for it in which the host lets a job go on."""
 
+_CODE = re.compile(rb"\(0x([0-9A-Fa-f]{8})\)")
 _FINDSTR = '%SystemRoot%\\System32\\findstr.exe "^" '
 _MADE = "made"
 # one line: the folder is made by this run or nothing happens, and what was written is shown
@@ -59,6 +63,8 @@ class JobEnd:
     outputs: Mapping[str, bytes] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
     """The last lines that failed steps wrote, for a message."""
+    codes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Win32 codes that failed steps wrote as ``(0x00000070)``, which programs do in every language."""
     leftovers: tuple[Leftover, ...] = ()
     """The task or the folder of the job, when they could not be removed. The result is as good as without."""
 
@@ -159,7 +165,13 @@ def _collect(reader: CimReader, folder: StateFolder, name: TaskName, outputs: Se
             return None
         told = {step: programs.run(Command(f'type "%AGH_JOB%\\{step}.out"', reads_only=True), timeout=files.SHORT)
                 for step in list(end.failures)[:3]}
-    return replace(end, failures={step: said(result) for step, result in told.items()})
+    return replace(end, failures={step: said(result) for step, result in told.items()},
+                   codes={step: codes_in(result.stdout) for step, result in told.items()})
+
+
+def codes_in(output: bytes) -> tuple[int, ...]:
+    """The Win32 codes in what a program wrote, in turn."""
+    return tuple(int(code, 16) for code in _CODE.findall(output))
 
 
 def read_output(reader: CimReader, folder: StateFolder, name: TaskName, step: str) -> bytes:
@@ -228,13 +240,17 @@ def list_folders(reader: CimReader, folder: StateFolder) -> tuple[TaskName, ...]
 # -- whole runs ----------------------------------------------------------------------------------------------------------
 
 
-def begin(writer: CimWriter, folder: StateFolder, name: TaskName, job: Job, run_as: RunAs = tasks.SYSTEM, *, clock: Clock) -> None:
-    """Prepare a job, register its task and start it. After an error nothing of it stays on the host, or it is in ``leftovers``."""
+def begin(writer: CimWriter, folder: StateFolder, name: TaskName, job: Job, run_as: RunAs = tasks.SYSTEM, *, clock: Clock,
+          limit: float | None = None) -> None:
+    """Prepare a job, register its task and start it. After an error nothing of it stays on the host, or it is in ``leftovers``.
+
+    ``limit``: seconds after which the host itself ends the task; None for no limit.
+    """
     registered = False
     try:
         prepare(writer, folder, name, job)
         registered = True  # from here on a task may be there, whatever the answer says
-        tasks.register(writer, name, script_of(folder, name), run_as, clock=clock)
+        tasks.register(writer, name, script_of(folder, name), run_as, clock=clock, limit=limit)
         tasks.start(writer, name, clock=clock)
     except HypervError as error:
         raise _undone(writer, folder, name, error, registered, clock) from error
@@ -278,7 +294,7 @@ def run_reading(writer: CimWriter, folder: StateFolder, name: TaskName, job: Job
         with writing_programs(writer, _values(folder, name, job)) as programs:
             _write(programs, folder, name, job, text)
             registered = True
-            tasks.register(writer, name, script_of(folder, name), run_as, clock=clock)
+            tasks.register(writer, name, script_of(folder, name), run_as, clock=clock, limit=deadline.remaining() + _SPARE)
             tasks.start(writer, name, clock=clock)
             look = tasks.follow(writer, name, clock=clock, deadline=deadline)
             if look.running or not look.has_run:
@@ -301,7 +317,8 @@ def _told(printed: bytes, mark: str, steps: Sequence[str]) -> JobEnd | None:
         return None
     result = jobs.parse_result(text)
     wrong = [*result.failed, *([result.at] if result.at else [])]
-    return JobEnd(None, result, outputs, {step: said(ProgramResult(1, outputs.get(step, b""), b"")) for step in wrong})
+    return JobEnd(None, result, outputs, {step: said(ProgramResult(1, outputs.get(step, b""), b"")) for step in wrong},
+                  {step: codes_in(outputs.get(step, b"")) for step in wrong})
 
 
 def _problem(reader: CimReader, look: TaskLook, end: JobEnd | None) -> HypervError | None:
@@ -335,8 +352,8 @@ def _cleaned(end: JobEnd, leftovers: Sequence[Leftover]) -> JobEnd:
 
 def run(writer: CimWriter, folder: StateFolder, name: TaskName, job: Job, run_as: RunAs = tasks.SYSTEM, *, clock: Clock,
         deadline: Deadline, progress: Callable[[Following], None] | None = None) -> JobEnd:
-    """A job from its beginning to its end."""
-    begin(writer, folder, name, job, run_as, clock=clock)
+    """A job from its beginning to its end; the host ends it soon after the deadline."""
+    begin(writer, folder, name, job, run_as, clock=clock, limit=deadline.remaining() + _SPARE)
     return finish(writer, folder, name, clock=clock, deadline=deadline, outputs=job.outputs, progress=progress)
 
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.files import (
+    PRUNING,
+    CopyFolder,
     CopyOutcome,
     Stored,
     copies_from_output,
@@ -25,8 +27,6 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.windows.files imp
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.jobs import Job, JobResult, Stage, Step
 
 MANIFEST = "manifest.json"
-PRUNING = "manifest.json.pruning"
-"""The name of a manifest while its copy is being deleted: such a folder is no copy any more, and a later run goes on with it."""
 
 _SYSTEM32 = "%SystemRoot%\\System32\\"
 _ROBOCOPY_GOOD = (0, 7)
@@ -51,19 +51,29 @@ class CopyGroup:
 
 @dataclass(frozen=True)
 class Arrived:
-    """One copied file: its sizes in bytes, None for a file that is not there, and its SHA-256 when it was asked for."""
+    """One copied file: sizes in bytes of its source, before and after the copying, and its own, None for a file that is not there; the
+    SHA-256 of both when they were asked for."""
 
     name: str
     target: str
     source_size: int | None
     size: int | None
+    later_size: int | None = None
     sha256: str | None = None
+    source_sha256: str | None = None
 
 
-def copy_job(groups: Sequence[CopyGroup], *, sha256: bool = False) -> Job:
-    """Make the target folders, copy with robocopy (operations 5.5), tell the sizes on both sides; with ``sha256`` hash the copies, too."""
-    values: dict[str, str] = {}
-    stages: list[Stage] = []
+def copy_job(folder: CopyFolder, groups: Sequence[CopyGroup], *, sha256: bool = False, record: Mapping[str, bytes] | None = None) -> Job:
+    """Make the copy's folder and those below it, copy with robocopy (operations 5.5), tell the sizes on both sides; with ``sha256``
+    hash both sides, too. ``record``: a file that says what the job is about.
+
+    The copy's folder must be new, and neither of the two above it may be a link: whoever may write to the destination could
+    otherwise lead SYSTEM elsewhere.
+    """
+    host = f"{folder.destination}\\{folder.host}"
+    values: dict[str, str] = {"COPY": folder.path, "HOST": host, "VM": f"{host}\\{folder.vm}"}
+    stages: list[Stage] = [Stage((
+        *_no_links("link"), Step("make", 'mkdir "%AGH_COPY%"', (0, 0), 'exist "%AGH_COPY%\\"'), *_no_links("still")))]
     for number, group in enumerate(_in_lines(groups)):
         source, target = f"S{number}", f"T{number}"
         names = [f"N{number}X{index}" for index in range(len(group.names))]
@@ -75,12 +85,18 @@ def copy_job(groups: Sequence[CopyGroup], *, sha256: bool = False) -> Job:
             Step(f"copy{number}", f'{_SYSTEM32}robocopy.exe "%AGH_{source}%" "%AGH_{target}%" {files} '
                  "/J /COPY:DAT /R:2 /W:5 /NDL /NJH /NJS /BYTES", _ROBOCOPY_GOOD),
             Step(f"after{number}", _sizes(target, names), keep=True),
+            Step(f"later{number}", _sizes(source, names), keep=True),
         ]
         if sha256:
-            steps += [Step(f"hash{number}x{index}", f'{_SYSTEM32}certutil.exe -hashfile "%AGH_{target}%\\%AGH_{name}%" SHA256', keep=True)
-                      for index, name in enumerate(names)]
+            for index, name in enumerate(names):
+                steps += [Step(f"{side}{number}x{index}", f'{_SYSTEM32}certutil.exe -hashfile "%AGH_{place}%\\%AGH_{name}%" SHA256',
+                               keep=True) for side, place in (("shash", source), ("hash", target))]
         stages.append(Stage(tuple(steps)))
-    return Job(tuple(stages), values)
+    return Job(tuple(stages), values, record or {})
+
+
+def _no_links(prefix: str) -> tuple[Step, Step]:
+    return (Step(f"{prefix}_host", 'dir /B /AL "%AGH_HOST%*"', _NO_LINK), Step(f"{prefix}_vm", 'dir /B /AL "%AGH_VM%*"', _NO_LINK))
 
 
 def _in_lines(groups: Sequence[CopyGroup]) -> Iterator[CopyGroup]:
@@ -99,36 +115,72 @@ def _sizes(folder: str, names: Sequence[str]) -> str:
     return f"for %I in ({files}) do @echo [%~zI]"
 
 
-def copied(groups: Sequence[CopyGroup], result: JobResult, outputs: Mapping[str, bytes], *, sha256: bool = False) -> tuple[Arrived, ...]:
-    """What :func:`copy_job` brought, in its order; only when every step went well.
+def copied(groups: Sequence[CopyGroup], result: JobResult, outputs: Mapping[str, bytes], codes: Mapping[str, Sequence[int]], *,
+           sha256: bool = False, knocks_as: str = "SYSTEM") -> tuple[Arrived, ...]:
+    """What :func:`copy_job` brought, in its order; only when every step went well. ``codes``: what failed steps said (JobEnd).
 
-    Raises HypervError ``copy_failed`` with robocopy's code, ``folder_not_made``, ``hash_failed``, or ``unreadable_answer``.
+    Raises HypervError ``folder_not_made``, ``link_in_the_way``, ``hash_failed``, ``unreadable_answer``, and for robocopy
+    ``destination_full``, ``destination_denied``, ``sharing_violation``, ``destination_unreachable`` or ``copy_failed``.
     """
+    _expect_made(result, groups[0].target, knocks_as)
     arrived: list[Arrived] = []
     for number, group in enumerate(_in_lines(groups)):
-        _expect_folder(result, number, group)
-        _expect_copied(result, number, group)
-        before, after = (_read_sizes(outputs.get(f"{when}{number}", b""), len(group.names), group.target) for when in ("before", "after"))
+        if not result.good(f"folder{number}"):
+            raise _folder_not_made(group.target, knocks_as)
+        _expect_copied(result, number, group, codes.get(f"copy{number}", ()), knocks_as)
+        before, after, later = (_read_sizes(outputs.get(f"{when}{number}", b""), len(group.names), group.target)
+                                for when in ("before", "after", "later"))
         for index, name in enumerate(group.names):
-            digest = read_digest(outputs.get(f"hash{number}x{index}", b""), f"{group.target}\\{name}") if sha256 else None
-            arrived.append(Arrived(name, group.target, before[index], after[index], digest))
+            digests: list[str | None] = [None, None]
+            if sha256:
+                digests = [read_digest(outputs.get(f"{side}{number}x{index}", b""), f"{group.target}\\{name}")
+                           for side in ("hash", "shash")]
+            arrived.append(Arrived(name, group.target, before[index], after[index], later[index], *digests))
     return tuple(arrived)
 
 
-def _expect_folder(result: JobResult, number: int, group: CopyGroup) -> None:
-    if not result.good(f"folder{number}"):
-        raise HypervError(f"The folder {group.target} could not be made.", error_code="folder_not_made",
-                          hint="Is the destination there, and may the account write to it? For SYSTEM that is the host's computer account.")
+def _expect_made(result: JobResult, target: str, knocks_as: str) -> None:
+    folder = ntpath.dirname(target)
+    if not result.good("make") and "make" in result.steps:
+        raise _folder_not_made(folder, knocks_as)
+    if not all(result.good(step) for step in ("link_host", "link_vm", "still_host", "still_vm")):
+        raise HypervError(f"{folder} leads through a link: nothing was copied.", error_code="link_in_the_way",
+                          hint="Links below the destination are not ours; find out who made it.")
 
 
-def _expect_copied(result: JobResult, number: int, group: CopyGroup) -> None:
+def _folder_not_made(folder: str, knocks_as: str) -> HypervError:
+    return HypervError(f"The folder {folder} could not be made by {knocks_as}.", error_code="folder_not_made",
+                       hint="Is the destination there, is there space, and may that account change files in it? A share and its folder "
+                            "have rights of their own.")
+
+
+_ROBOCOPY_CODES: Mapping[int, tuple[str, str, str]] = {
+    0x70: ("destination_full", "the destination is full", "Free space there, or keep fewer copies."),
+    0x27: ("destination_full", "the destination is full", "Free space there, or keep fewer copies."),
+    0x05: ("destination_denied", "access was denied", "Give that account the right to change files there, on the share and in the folder."),
+    0x20: ("sharing_violation", "a file is opened by somebody else",
+           "A running VM's disk is opened exclusively by newer hosts: copy it out of a shadow copy (method: vss)."),
+    0x35: ("destination_unreachable", "the network path was not found", "Is the server there, and its name right?"),
+    0x40: ("destination_unreachable", "the server went away", "Is the server there?"),
+    0x43: ("destination_unreachable", "the share was not found", "Is the share's name right?"),
+}
+"""Win32 codes, which robocopy prints in hexadecimal in every language."""
+
+
+def _expect_copied(result: JobResult, number: int, group: CopyGroup, codes: Sequence[int], knocks_as: str) -> None:
     step = result.steps.get(f"copy{number}")
     outcome = None if step is None else CopyOutcome(step.code)
-    if outcome is None or outcome.failed or not outcome.copied:
-        code = None if step is None else step.code
-        raise HypervError(f"robocopy could not copy {len(group.names)} file(s) into {group.target} (exit code {code}).",
-                          error_code="copy_failed", return_value=code,
-                          hint="Look for full or write-protected destinations, antivirus and missing rights.")
+    if outcome is not None and outcome.copied and not outcome.failed:
+        return
+    code = None if step is None else step.code
+    known = next((_ROBOCOPY_CODES[found] for found in reversed(codes) if found in _ROBOCOPY_CODES), None)
+    if known is not None:
+        error_code, reason, hint = known
+        raise HypervError(f"robocopy, run by {knocks_as}, could not copy {len(group.names)} file(s) into {group.target}: {reason}.",
+                          error_code=error_code, return_value=code, hint=hint)
+    raise HypervError(f"robocopy could not copy {len(group.names)} file(s) into {group.target} (exit code {code}).",
+                      error_code="copy_failed", return_value=code,
+                      hint="Look for full or write-protected destinations, antivirus and missing rights.")
 
 
 def _read_sizes(output: bytes, count: int, folder: str) -> list[int | None]:
@@ -147,10 +199,14 @@ def read_digest(output: bytes, path: str) -> str:
                       hint="certutil cannot hash an empty file; otherwise the destination could not be read.")
 
 
-def last_percent(output: bytes) -> float | None:
-    """How much of the present file robocopy has copied, in percent, out of its output so far; None before it said anything."""
-    found = _PERCENT.findall(output[-400:])
-    return min(float(found[-1]), 100.0) if found else None
+def percent_done(output: bytes, count: int) -> float | None:
+    """How much of ``count`` files robocopy has copied, in percent, out of its output so far; files count alike. None before it said
+    anything."""
+    found = [float(number) for number in _PERCENT.findall(output)]
+    if not found:
+        return None
+    whole = sum(1 for number in found if number >= 100)
+    return min(100.0, 100.0 * (whole + (found[-1] / 100 if found[-1] < 100 else 0)) / max(1, count))
 
 
 # -- list ----------------------------------------------------------------------------------------------------------------
@@ -158,45 +214,47 @@ def last_percent(output: bytes) -> float | None:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a destination holds for one host, by (VM folder, copy folder).
-
-    ``stored`` has the texts of manifests and the sizes of files; ``pruning`` the manifests of copies whose deletion was begun.
-    """
+    """What a destination holds for one host, by (VM folder, copy folder), and its free bytes when it said."""
 
     stored: Stored
-    pruning: Mapping[tuple[str, str], str]
     folders: tuple[tuple[str, str], ...]
+    free: int | None = None
 
     @property
     def incomplete(self) -> tuple[tuple[str, str], ...]:
         """Folders without a manifest: copies that were interrupted, or nothing of ours."""
-        return tuple(key for key in self.folders if key not in self.stored.manifests and key not in self.pruning)
+        return tuple(key for key in self.folders if key not in self.stored.manifests and key not in self.stored.pruning)
 
 
 def list_job(destination: str, base: str) -> Job:
     """Read every manifest below ``base``, the host's folder in ``destination``, and list its files and folders."""
     findstr = _SYSTEM32 + 'findstr.exe /S /N "^" '
     return Job((Stage((
-        Step("reach", 'dir /B /AD "%AGH_DESTINATION%"', None, 'exist "%AGH_DESTINATION%\\"'),
-        Step("manifests", f'{findstr}"%AGH_BASE%\\{MANIFEST}"', (0, 1), keep=True),
+        Step("reach", 'dir /-C /AD "%AGH_DESTINATION%"', None, 'exist "%AGH_DESTINATION%\\"', keep=True),
+        Step("manifests", f'{findstr}"%AGH_BASE%\\{MANIFEST}" "%AGH_BASE%\\{PRUNING}"', (0, 1), keep=True),
         Step("files", 'for /R "%AGH_BASE%" %I in (*) do @echo [%~zI]%I', None, keep=True),
-        Step("pruning", f'{findstr}"%AGH_BASE%\\{PRUNING}"', (0, 1), keep=True),
         Step("folders", 'dir /B /S /AD "%AGH_BASE%"', (0, 1), keep=True),
     )),), {"DESTINATION": destination, "BASE": base})
 
 
-def listing(result: JobResult, outputs: Mapping[str, bytes], base: str, destination: str) -> Listing:
+def listing(result: JobResult, outputs: Mapping[str, bytes], base: str, destination: str, knocks_as: str = "SYSTEM") -> Listing:
     """What :func:`list_job` found. Raises HypervError ``destination_unreachable``, never an empty list for a share that did not answer."""
     if not result.good("reach"):
-        raise HypervError(f"The destination {destination} is not there, or the account may not read it.",
+        raise HypervError(f"The destination {destination} is not there for {knocks_as}, or that account may not read it.",
                           error_code="destination_unreachable",
-                          hint="For run_as: system the share and its folder must admit the host's computer account, DOMAIN\\HOST$.")
+                          hint="Make the folder, and give that account the right to change files on the share and in the folder.")
     if result.failed:
         raise HypervError(f"The copies in {base} could not be listed.", error_code="destination_unreadable")
     stored = copies_from_output(outputs.get("manifests", b"") + b"\r\n" + outputs.get("files", b""), base)
-    begun = outputs.get("pruning", b"").replace(f"\\{PRUNING}:".encode("ascii"), f"\\{MANIFEST}:".encode("ascii"))
-    pruning = {key: text for key, text in copies_from_output(begun, base).manifests.items() if key not in stored.manifests}
-    return Listing(stored, pruning, tuple(_folders(outputs.get("folders", b""), base)))
+    return Listing(stored, tuple(_folders(outputs.get("folders", b""), base)), free_bytes(outputs.get("reach", b"")))
+
+
+def free_bytes(listed: bytes) -> int | None:
+    """The free space in the last line of ``dir /-C``: its words are localised and their order is, too, but it holds two numbers, the count
+    of folders and the bytes. None when it does not."""
+    lines = [line for line in listed.splitlines() if line.strip()]
+    numbers = [int(number) for number in re.findall(rb"\d+", lines[-1])] if lines else []
+    return max(numbers) if len(numbers) == 2 else None
 
 
 def _folders(output: bytes, base: str) -> Iterator[tuple[str, str]]:

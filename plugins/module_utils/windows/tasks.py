@@ -10,6 +10,7 @@ run finds them. Nothing here reads the controller's clock to decide about the ho
 """
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -145,8 +146,10 @@ def arguments_for(script: str) -> str:
     return f'/d /v:off /c "{script}"'
 
 
-def task_xml(script: str, run_as: RunAs, run_id: str) -> str:
-    """The XML of a task that runs ``script`` once on demand, without a limit of time, also on a battery (windows facts 1).
+def task_xml(script: str, run_as: RunAs, run_id: str, limit: float | None = None) -> str:
+    """The XML of a task that runs ``script`` once on demand, also on a battery (windows facts 1).
+
+    ``limit``: seconds after which the Task Scheduler ends it; None for no limit.
 
     Priority 5 keeps data moving at normal speed (7, the default, means low I/O priority). ``IgnoreNew``: a second start does nothing.
     """
@@ -157,7 +160,7 @@ def task_xml(script: str, run_as: RunAs, run_id: str) -> str:
     settings = {
         "MultipleInstancesPolicy": "IgnoreNew", "DisallowStartIfOnBatteries": "false", "StopIfGoingOnBatteries": "false",
         "AllowHardTerminate": "true", "AllowStartOnDemand": "true", "Enabled": "true", "Hidden": "false",
-        "ExecutionTimeLimit": "PT0S", "Priority": "5",
+        "ExecutionTimeLimit": f"PT{0 if limit is None else max(1, math.ceil(limit))}S", "Priority": "5",
     }
     return element(
         "Task",
@@ -224,14 +227,14 @@ def _look(row: Instance) -> TaskLook:
 # -- changing ------------------------------------------------------------------------------------------------------------
 
 
-def register(writer: CimWriter, name: TaskName, script: str, run_as: RunAs = SYSTEM, *, clock: Clock) -> None:
+def register(writer: CimWriter, name: TaskName, script: str, run_as: RunAs = SYSTEM, *, clock: Clock, limit: float | None = None) -> None:
     """Register the task, never in place of another.
 
     When the answer is lost the host is asked whether the task is there with our action, and only a proven absence is tried again, once.
     Raises TaskExists, AccessDenied, OutcomeUnknown, or HypervError with the codes of :func:`refused`; ``channel_not_encrypted`` before
     anything is sent when a password would travel in the open.
     """
-    parameters: dict[str, Parameter] = {"Force": False, "Xml": task_xml(script, run_as, name.run_id), "TaskPath": FOLDER,
+    parameters: dict[str, Parameter] = {"Force": False, "Xml": task_xml(script, run_as, name.run_id, limit), "TaskPath": FOLDER,
                                         "TaskName": name.text}
     if run_as.account is not None:
         parameters |= {"User": run_as.account, "Password": run_as.password}

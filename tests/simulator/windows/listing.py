@@ -56,7 +56,7 @@ def _print_folder(context: Context, folder: Location, where: str, test: Callable
         for _place, entry in chosen:
             context.out(where.rstrip("\\") + "\\" + entry.name if "s" in found else entry.name)
     elif listed:
-        _print_long(context, folder, where, [*dots, *chosen], "q" in found)
+        _print_long(context, folder, where, [*dots, *chosen], found)
     if "s" in found:
         for place in children:
             if place.is_directory and place.link is None:
@@ -73,7 +73,8 @@ def _dots(context: Context, folder: Location, where: str, test: Callable[[str], 
     return [row for row in rows if _selected(found, row[1])]
 
 
-def _print_long(context: Context, folder: Location, where: str, chosen: list[tuple[Location, Entry]], owners: bool) -> None:
+def _print_long(context: Context, folder: Location, where: str, chosen: list[tuple[Location, Entry]], found: set[str]) -> None:
+    """The long form; ``/q`` with owners, ``/-c`` without separators in numbers."""
     volume = folder.volume
     drive = where[0] if where[1:2] == ":" else where
     label = volume.spec.label
@@ -82,23 +83,27 @@ def _print_long(context: Context, folder: Location, where: str, chosen: list[tup
     context.out("")
     context.out(context.say("directory_of", where))
     context.out("")
-    for line in _lines(context, chosen, owners):
+    for line in _lines(context, chosen, found):
         context.out(line)
     files = [entry for _place, entry in chosen if not entry.is_directory]
-    context.out(context.say("dir_files", len(files), grouped(context, sum(entry.size for entry in files))))
-    context.out(context.say("dir_dirs", len(chosen) - len(files), grouped(context, volume.free_bytes)))
+    context.out(context.say("dir_files", len(files), _number(context, sum(entry.size for entry in files), found)))
+    context.out(context.say("dir_dirs", len(chosen) - len(files), _number(context, volume.free_bytes, found)))
 
 
-def _lines(context: Context, chosen: list[tuple[Location, Entry]], owners: bool) -> Iterator[str]:
+def _number(context: Context, value: int, found: set[str]) -> str:
+    return str(value) if "-c" in found else grouped(context, value)
+
+
+def _lines(context: Context, chosen: list[tuple[Location, Entry]], found: set[str]) -> Iterator[str]:
     form = _DATES.get(context.facts.locale, _DATES["en-US"])
     for place, entry in chosen:
         stamp = local_time(context, entry.modified).strftime(form)
         if entry.link:
             middle, name = _LINK_WORDS[entry.link.kind], f"{entry.name} [{entry.link.target}]"
         else:
-            middle, name = ("<DIR>" if entry.is_directory else grouped(context, entry.size).rjust(14)), entry.name
+            middle, name = ("<DIR>" if entry.is_directory else _number(context, entry.size, found).rjust(14)), entry.name
         who = ""
-        if owners:
+        if "q" in found:
             sid = context.files.owner(place)
             who = (locales.account_name(sid, context.facts.locale) or sid).ljust(23)
         yield f"{stamp}    {middle:<14} {who}{name}"

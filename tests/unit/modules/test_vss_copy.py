@@ -188,7 +188,7 @@ def test_a_pass_through_disk_beside_others_is_told(start: Start) -> None:
 @pytest.mark.parametrize(
     ("destination", "code"),
     [
-        ("\\\\fs\\backup", "invalid_destination"),
+        ("\\\\fs", "invalid_destination"), ("\\\\HV01\\backup", "destination_is_local"),
         ("E:\\", "invalid_destination"),
         ("Backup", "invalid_destination"),
         ("E:\\a\\..\\..\\x", "invalid_destination"),
@@ -362,7 +362,7 @@ def test_a_copy_that_runs_out_of_room_leaves_no_manifest(start: Start) -> None:
     result = copy(runner, names=["a", "b"])
     entries = {entry["vm"]["name"]: entry for entry in result["results"]}
     assert entries["a"]["failed"] is False
-    assert (entries["b"]["error_code"], entries["b"]["changed"], "manifest" in entries["b"]) == ("copy_failed", False, False)
+    assert (entries["b"]["error_code"], entries["b"]["changed"], "manifest" in entries["b"]) == ("destination_full", False, False)
     assert {leftover["kind"] for leftover in entries["b"]["leftovers"]} == {"incomplete_copy", "intent"}
     assert (shadows(runner), links(runner)) == ([], [])
     (intent,) = names(runner, f"{STATE}\\intents")

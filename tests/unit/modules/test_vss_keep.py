@@ -164,7 +164,7 @@ def test_a_copy_that_lacks_a_file_does_not_count_and_is_not_removed(start: Start
     assert (result["changed"], result["pruned"], folders(runner)) == (True, [], [*old[1:], result["manifest"]["folder"]])
 
 
-@pytest.mark.parametrize("program", ["manifest.json.pruning", "del /F /Q %I", "rmdir"])
+@pytest.mark.parametrize("program", ["manifest.json.pruning", "del /F /Q %I", "rmdir %I"])
 def test_an_interrupted_removal_is_reported_and_ended_by_the_next_run(start: Start, program: str) -> None:
     runner = three_copies(start)
     old = folders(runner)

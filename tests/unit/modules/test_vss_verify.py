@@ -16,6 +16,7 @@ import pytest
 from ansible_collections.agentless.hyperv.plugins.modules import hyperv_vss_copy
 from simulator.hyperv.spec import CheckpointSpec, DiskSpec, VmSpec
 from simulator.soap.rules import lost_before
+from simulator.windows.programs.base import Speeds
 from simulator.windows.spec import VolumeSpec
 
 Start = Callable[..., Any]
@@ -52,6 +53,22 @@ def before(runner: Any, text: str, damage: Callable[[Path], object]) -> None:
         runner.running.host.rules.add(lost_before(), when=meanwhile)
 
 
+def once_it_is_there(runner: Any, damage: Callable[[Path], object]) -> None:
+    """Damage the copied disk as soon as its source is being hashed, which takes some seconds."""
+    root = real(runner, "E:\\")
+    clock = runner.running.host.clock
+
+    def look() -> None:
+        found = list(root.glob("Backup/HV01/*/*/disks/a.vhdx"))
+        for path in found:
+            damage(path)
+        if not found:
+            clock.call_later(0.5, look)
+
+    with runner.fleet.locked():
+        clock.call_later(0.5, look)
+
+
 def change_the_last_byte(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[-1] = 0x5A
@@ -74,8 +91,11 @@ def test_hashes_of_both_sides_are_compared_and_stand_in_the_manifest(start: Star
 
 @pytest.mark.parametrize(("verify", "code"), [("sha256", "verify_failed"), ("size", None)])
 def test_a_byte_that_differs_is_seen_by_the_hash_alone(start: Start, verify: str, code: str | None) -> None:
-    runner = start(volumes=VOLUMES, vms=(machine(),))
-    before(runner, "certutil" if verify == "sha256" else "GetVirtualHardDiskSettingData", change_the_last_byte)
+    runner = start(volumes=VOLUMES, vms=(machine(),), speeds=Speeds(hash_bytes_per_second=1024.0**2))
+    if verify == "sha256":
+        once_it_is_there(runner, change_the_last_byte)
+    else:
+        before(runner, "GetVirtualHardDiskSettingData", change_the_last_byte)
     result = copy(runner, verify=verify)
     assert result.get("error_code") == code
     assert ("manifest" in result) == (code is None)

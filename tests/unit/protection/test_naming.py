@@ -109,7 +109,6 @@ def test_safe_relative_paths(path: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "\\\\server\\share",
         "//server/share",
         "E:",
         "E:\\",
@@ -124,6 +123,12 @@ def test_safe_relative_paths(path: str) -> None:
         "c:\\ProgramData\\x",
         "C:\\ClusterStorage",
         "\\\\?\\E:\\a",
+        "\\\\?\\UNC\\server\\share",
+        "\\\\.\\pipe\\x",
+        "\\\\server",
+        "\\\\server@SSL\\share",
+        "\\\\server\\share\\..\\x",
+        "\\\\server\\con",
         "E:\\con",
         "E:\\a.\\b",
         "E:\\Backup\\ ",

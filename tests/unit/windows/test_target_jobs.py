@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Deadline
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import job_runs, target_jobs
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.files import CopyFolder
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.job_runs import JobEnd
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.jobs import Job, JobResult
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.target_jobs import (
@@ -77,9 +78,14 @@ def result_of(end: JobEnd) -> JobResult:
 NAMES = ("a.vhdx", "%TEMP%.vhdx", "a%b !x! & del ^.vhdx", "\u540d\u524d (1).vhdx", "n" * 100 + ".vhdx")
 
 
-def copy(hv: WindowsHost, groups: Sequence[CopyGroup], *, sha256: bool = False, run_as: RunAs = SYSTEM) -> tuple[Arrived, ...]:
-    end = run(hv, target_jobs.copy_job(groups, sha256=sha256), run_as)
-    return target_jobs.copied(groups, result_of(end), end.outputs, sha256=sha256)
+def place(destination: str = LOCAL) -> CopyFolder:
+    return CopyFolder(destination, "HV01", VM, FIRST)
+
+
+def copy(hv: WindowsHost, groups: Sequence[CopyGroup], destination: str = LOCAL, *, sha256: bool = False,
+         run_as: RunAs = SYSTEM) -> tuple[Arrived, ...]:
+    end = run(hv, target_jobs.copy_job(place(destination), groups, sha256=sha256), run_as)
+    return target_jobs.copied(groups, result_of(end), end.outputs, end.codes, sha256=sha256, knocks_as="somebody")
 
 
 @pytest.mark.parametrize("destination", [UNC, LOCAL])
@@ -95,39 +101,57 @@ def test_files_are_copied_counted_and_hashed(hv: WindowsHost, destination: str, 
     def digest(content: bytes) -> str | None:
         return hashlib.sha256(content).hexdigest() if sha256 else None
 
-    expected = [Arrived(name, f"{target}\\disk0", len(data[name]), len(data[name]), digest(data[name])) for name in NAMES]
-    expected.append(Arrived("a.vhdx", f"{target}\\disk1", 5, 5, digest(b"other")))
-    assert copy(hv, groups, sha256=sha256) == tuple(expected)
-    files, place = (server(hv), target.replace(UNC, AT_SERVER)) if destination == UNC else (None, target)
-    assert {name: hv.read(f"{place}\\disk0\\{name}", files) for name in NAMES} == data
+    expected = [Arrived(name, f"{target}\\disk0", len(data[name]), len(data[name]), len(data[name]), digest(data[name]), digest(data[name]))
+                for name in NAMES]
+    expected.append(Arrived("a.vhdx", f"{target}\\disk1", 5, 5, 5, digest(b"other"), digest(b"other")))
+    assert copy(hv, groups, destination, sha256=sha256) == tuple(expected)
+    files, stored = (server(hv), target.replace(UNC, AT_SERVER)) if destination == UNC else (None, target)
+    assert {name: hv.read(f"{stored}\\disk0\\{name}", files) for name in NAMES} == data
 
 
 def test_a_source_that_is_missing_is_told_by_its_size(hv: WindowsHost) -> None:
     hv.put("D:\\v\\a", b"x")
-    arrived = copy(hv, [CopyGroup("D:\\v", f"{LOCAL}\\x", ("a", "b"))])
+    arrived = copy(hv, [CopyGroup("D:\\v", f"{place().path}\\x", ("a", "b"))])
     assert [(one.name, one.source_size, one.size) for one in arrived] == [("a", 1, 1), ("b", None, None)]
 
 
-@pytest.mark.parametrize(("group", "code", "value"), [
-    (CopyGroup("D:\\none", f"{LOCAL}\\x", ("a",)), "copy_failed", 16),
-    (CopyGroup("D:\\v", f"{LOCAL}\\x", ("none",)), "copy_failed", 0),
-    (CopyGroup("D:\\v", "Z:\\x", ("a",)), "folder_not_made", None),
-    (CopyGroup("D:\\v", "\\\\NAS\\none\\x", ("a",)), "folder_not_made", None),
-    (CopyGroup("D:\\v", "\\\\GONE\\backup\\x", ("a",)), "folder_not_made", None),
+@pytest.mark.parametrize(("source", "names", "destination", "code", "value"), [
+    ("D:\\none", ("a",), LOCAL, "copy_failed", 16), ("D:\\v", ("none",), LOCAL, "copy_failed", 0),
+    ("D:\\v", ("a",), "Z:\\x", "folder_not_made", None), ("D:\\v", ("a",), "\\\\NAS\\none", "folder_not_made", None),
+    ("D:\\v", ("a",), "\\\\GONE\\backup", "folder_not_made", None),
 ])
-def test_copies_that_fail(hv: WindowsHost, group: CopyGroup, code: str, value: int | None) -> None:
+def test_copies_that_fail(hv: WindowsHost, source: str, names: tuple[str, ...], destination: str, code: str, value: int | None) -> None:
     hv.put("D:\\v\\a", b"x")
     with pytest.raises(HypervError) as error:
-        copy(hv, [group])
+        copy(hv, [CopyGroup(source, f"{place(destination).path}\\disks", names)], destination)
     assert (error.value.error_code, error.value.return_value) == (code, value)
 
 
-def test_a_full_destination(start: Start) -> None:
+def test_a_full_destination_is_told_by_its_code(start: Start) -> None:
     hv = start(size=1024**2)
     hv.put("D:\\v\\a", b"x" * 2 * 1024**2)
     with pytest.raises(HypervError) as error:
-        copy(hv, [CopyGroup("D:\\v", f"{UNC}\\x", ("a",))])
-    assert error.value.error_code == "copy_failed"
+        copy(hv, [CopyGroup("D:\\v", f"{place(UNC).path}\\disks", ("a",))], UNC)
+    assert (error.value.error_code, "somebody" in error.value.message) == ("destination_full", True)
+
+
+@pytest.mark.parametrize("folder", ["HV01", f"HV01\\{VM}"])
+def test_nothing_is_copied_through_a_link(hv: WindowsHost, folder: str) -> None:
+    hv.put("D:\\v\\a", b"x")
+    hv.put("D:\\elsewhere\\keep", b"x")
+    hv.put(f"{LOCAL}\\HV01 2\\x" if folder == "HV01" else f"{LOCAL}\\HV01\\x", b"x")
+    hv.host.files.make_link(f"{LOCAL}\\{folder}", "D:\\elsewhere", "junction")
+    with pytest.raises(HypervError) as error:
+        copy(hv, [CopyGroup("D:\\v", f"{place().path}\\disks", ("a",))])
+    assert (error.value.error_code, hv.names("D:\\elsewhere")) == ("link_in_the_way", ["keep"])
+
+
+def test_a_copy_needs_a_folder_of_its_own(hv: WindowsHost) -> None:
+    hv.put("D:\\v\\a", b"x")
+    hv.put(f"{place().path}\\planted", b"x")
+    with pytest.raises(HypervError) as error:
+        copy(hv, [CopyGroup("D:\\v", f"{place().path}\\disks", ("a",))])
+    assert (error.value.error_code, hv.names(place().path)) == ("folder_not_made", ["planted"])
 
 
 @pytest.mark.parametrize(("grants", "run_as", "code"), [
@@ -138,7 +162,7 @@ def test_who_reaches_a_share(start: Start, grants: tuple[str, ...], run_as: RunA
     hv = start(grants)
     hv.put("D:\\v\\a", b"x")
     try:
-        assert copy(hv, [CopyGroup("D:\\v", f"{UNC}\\x", ("a",))], run_as=run_as)[0].size == 1
+        assert copy(hv, [CopyGroup("D:\\v", f"{place(UNC).path}\\disks", ("a",))], UNC, run_as=run_as)[0].size == 1
         failed = None
     except HypervError as error:
         failed = error.error_code
@@ -149,9 +173,9 @@ def test_many_names_need_several_lines(hv: WindowsHost) -> None:
     names = tuple(f"{number:03} {'n' * 60}.avhdx" for number in range(90))
     for name in names:
         hv.put(f"D:\\v\\{name}", b"x")
-    job = target_jobs.copy_job([CopyGroup("D:\\v", f"{LOCAL}\\x", names)])
-    assert len(job.stages) > 1
-    assert [one.name for one in copy(hv, [CopyGroup("D:\\v", f"{LOCAL}\\x", names)])] == list(names)
+    groups = [CopyGroup("D:\\v", f"{place().path}\\disks", names)]
+    assert len(target_jobs.copy_job(place(), groups).stages) > 2
+    assert [one.name for one in copy(hv, groups)] == list(names)
 
 
 def test_progress_is_read_while_robocopy_works(start: Start) -> None:
@@ -160,18 +184,30 @@ def test_progress_is_read_while_robocopy_works(start: Start) -> None:
     told: list[float | None] = []
 
     def progress(_now: object) -> None:
-        told.append(target_jobs.last_percent(job_runs.read_output(hv.writer, hv.folder, NAME, "copy0")))
+        told.append(target_jobs.percent_done(job_runs.read_output(hv.writer, hv.folder, NAME, "copy0"), 1))
 
-    job_runs.run(hv.writer, hv.folder, NAME, target_jobs.copy_job([CopyGroup("D:\\v", f"{LOCAL}\\x", ("a",))]), clock=hv.clock,
-                 deadline=Deadline(hv.clock, 3600), progress=progress)
+    job_runs.run(hv.writer, hv.folder, NAME, target_jobs.copy_job(place(), [CopyGroup("D:\\v", f"{place().path}\\x", ("a",))]),
+                 clock=hv.clock, deadline=Deadline(hv.clock, 3600), progress=progress)
     known = [percent for percent in told if percent is not None]
     assert known == sorted(known)
     assert len(set(known)) > 3
 
 
-@pytest.mark.parametrize(("output", "percent"), [(b"", None), (b"  0.1%  \r", 0.1), (b" 99.9%\r100%  \r\n", 100.0), (b"x 300%", 100.0)])
-def test_percentages(output: bytes, percent: float | None) -> None:
-    assert target_jobs.last_percent(output) == percent
+@pytest.mark.parametrize(("output", "count", "percent"), [
+    (b"", 1, None), (b"  0.5%  \r", 1, 0.5), (b" 99.9%\r100%  \r\n", 1, 100.0), (b"x 300%", 1, 100.0), (b"100%\r\n 50%\r", 4, 37.5),
+    (b"100%\r\n100%\r\n", 4, 50.0),
+])
+def test_percentages(output: bytes, count: int, percent: float | None) -> None:
+    assert target_jobs.percent_done(output, count) == percent
+
+
+@pytest.mark.parametrize(("listed", "free"), [
+    (b"01.03.2026  10:00    <DIR>          x\r\n               0 Datei(en),              0 Bytes\r\n"
+     b"               3 Verzeichnis(se), 64424509440 Bytes frei\r\n", 64424509440),
+    (b"               3 Dir(s)  5 bytes free\r\n\r\n", 5), (b"", None), (b"File Not Found\r\n", None), (b"1 2 3\r\n", None),
+])
+def test_the_free_space_of_a_share_is_a_number_in_any_language(listed: bytes, free: int | None) -> None:
+    assert target_jobs.free_bytes(listed) == free
 
 
 @pytest.mark.parametrize("shown", ["{}", "{} "])
@@ -210,9 +246,10 @@ def test_copies_are_listed(hv: WindowsHost, destination: str, real: str) -> None
     assert found.stored.manifests == {(VM, FIRST): '{\n "a": 1\n}', (VM, SECOND): '{\n "b": 2\n}'}
     assert found.stored.files[(VM, FIRST)] == {"disk0\\a.vhdx": 10, "manifest.json": len(b'{\r\n "a": 1\r\n}\r\n')}
     assert found.stored.files[(VM, "half")] == {"disk0\\a.vhdx": 3}
-    assert found.pruning == {(VM, "begun"): "{}"}
+    assert found.stored.pruning == {(VM, "begun"): "{}"}
     assert set(found.folders) == {(VM, FIRST), (VM, SECOND), (VM, "half"), (VM, "begun")}
     assert found.incomplete == ((VM, "half"),)
+    assert found.free is not None
 
 
 def test_an_empty_destination_has_no_copies(hv: WindowsHost) -> None:
