@@ -285,7 +285,7 @@ class Machine:
             bus = spec.controller or ("ide" if emulated else "scsi")
             place = places[bus]
             places[bus] += 1
-            base = self._base_file(index, spec) if spec.medium in ("vhd", "pmem") else None
+            base = self.base_file(index, spec) if spec.medium in ("vhd", "pmem") else None
             per_bus = 2 if bus == "ide" else 64
             disk = Disk(spec, index, bus, place // per_bus, place % per_bus, base, base)
             if base is not None and spec.medium == "vhd":
@@ -295,7 +295,8 @@ class Machine:
             checkpoint.disks = list(found)
         return found
 
-    def _base_file(self, index: int, spec: DiskSpec) -> VhdFile:
+    def base_file(self, index: int, spec: DiskSpec) -> VhdFile:
+        """The file a drive is made with, known to the host from now on."""
         path = spec.path
         if path is None:
             stem = self.spec.name if _is_file_name(self.spec.name) else self.id
