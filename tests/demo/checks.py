@@ -4,13 +4,15 @@
 """What must be true of the demo, as functions that return sentences about what is not."""
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import signal
+from collections.abc import Collection, Mapping, Sequence
 
+from demo.left import SHADOWS, Left
 from demo.live_copy import LiveCopy
 from demo.playbook import PlaybookRun
 from demo.proofs import CopyProof
 from demo.site import HostPlan
-from demo.summary import HostOutcome, Requests
+from demo.summary import Requests
 
 REFUSED_EXIT = 2
 """What ansible-playbook ends with when a task failed on some host, as it must when a VM that was asked for is not protected."""
@@ -29,7 +31,7 @@ def first_run(plans: Sequence[HostPlan], run: PlaybookRun) -> list[str]:
         told = sorted(vm["name"] for vm in run.facts.get(host, {}).get("vms", []))
         if told != sorted(vm.name for vm in plan.spec.vms):
             problems.append(f"{host}: hyperv_vm_info told of {told}")
-        problems += _entries(plan, run, changed=True)
+        problems += _entries(plan, run)
     return problems
 
 
@@ -38,7 +40,8 @@ def _exit(plans: Sequence[HostPlan], run: PlaybookRun, which: str) -> list[str]:
     return [] if run.code == wanted else [f"the {which} run of the playbook ended with {run.code}, not {wanted}"]
 
 
-def _entries(plan: HostPlan, run: PlaybookRun, *, changed: bool) -> list[str]:
+def _entries(plan: HostPlan, run: PlaybookRun, present: Collection[str] = ()) -> list[str]:
+    """One entry for each machine. ``present``: those that had a copy already."""
     host = plan.spec.name
     told = {entry["vm"]["name"]: entry for entry in run.copies.get(host, {}).get("results", [])}
     problems = [f"{host}: hyperv_vss_copy says nothing of {name!r}" for name in (*plan.copied, *plan.refused) if name not in told]
@@ -46,7 +49,7 @@ def _entries(plan: HostPlan, run: PlaybookRun, *, changed: bool) -> list[str]:
                  if name not in plan.copied and name not in plan.refused]
     for name, entry in told.items():
         state = (entry["failed"], entry["changed"], entry.get("error_code"))
-        wanted = (True, False, plan.refused[name]) if name in plan.refused else (False, changed, None)
+        wanted = (True, False, plan.refused[name]) if name in plan.refused else (False, name not in present, None)
         if state != wanted:
             problems.append(f"{host}: {name!r}: (failed, changed, error code) is {state}, not {wanted}: {entry.get('msg', 'no message')}")
         if entry["leftovers"]:
@@ -77,36 +80,87 @@ def live(found: LiveCopy) -> list[str]:
     return [f"the copy without a shadow copy is not torn after {found.tries} tries: {found.found.summary()}"]
 
 
-def second_run(plans: Sequence[HostPlan], first: PlaybookRun, second: PlaybookRun, asked: Mapping[str, Requests]) -> list[str]:
-    """Nothing changed, and no request could have changed anything."""
-    problems = _exit(plans, second, "second")
+def idle_run(plans: Sequence[HostPlan], before: PlaybookRun, run: PlaybookRun, asked: Mapping[str, Requests]) -> list[str]:
+    """Nothing changed, and no request could have changed anything. ``before``: the run that made the copies."""
+    problems = _exit(plans, run, "last")
     for plan in plans:
         host = plan.spec.name
-        problems += _entries(plan, second, changed=False)
-        if second.copies.get(host, {}).get("changed") is not False:
-            problems.append(f"{host}: the second run says that it changed something")
-        if asked[host].writing or not asked[host].total:
-            problems.append(f"{host}: the second run sent {asked[host].total} requests, {asked[host].writing} of them writing")
+        problems += _entries(plan, run, plan.copied)
+        if run.copies.get(host, {}).get("changed") is not False:
+            problems.append(f"{host}: the last run says that it changed something")
+        problems += _only_read(host, asked[host], "last run")
         for name in plan.copied:
-            before, after = first.entry(host, name), second.entry(host, name)
-            if before and after and before.get("manifest") != after.get("manifest"):
-                problems.append(f"{host}: {name!r}: the second run found another copy than the first one made")
+            made, found = before.entry(host, name), run.entry(host, name)
+            if made and found and made.get("manifest") != found.get("manifest"):
+                problems.append(f"{host}: {name!r}: the last run found another copy than the one that was made")
     return problems
+
+
+def _only_read(host: str, asked: Requests, which: str) -> list[str]:
+    if asked.total and not asked.writing:
+        return []
+    return [f"{host}: the {which} sent {asked.total} requests, {asked.writing} of them writing"]
 
 
 def same_copies(before: Sequence[CopyProof], after: Sequence[CopyProof]) -> list[str]:
-    """The second run left the copies of the first as they were."""
+    """The last run left the copies as they were."""
     if [proof.copy for proof in before] == [proof.copy for proof in after] and not any(proof.problems for proof in after):
         return []
-    return ["the copies are not the same after the second run"]
+    return ["the copies are not the same after the last run"]
 
 
-def left_behind(hosts: Sequence[HostOutcome]) -> list[str]:
-    """No shadow copy, link or intent of ours; all shadow copies of others."""
+def nothing_left(left: Mapping[str, Left], when: str) -> list[str]:
+    """Nothing of ours but finished copies; all shadow copies of others."""
     problems = []
-    for host in hosts:
-        if host.left.ours or host.left.state:
-            problems.append(f"{host.name}: {host.left.ours} shadow copies of ours and {host.left.state} links or intents are left")
-        if host.left.foreign != host.left.foreign_before:
-            problems.append(f"{host.name}: {host.left.foreign} of {host.left.foreign_before} shadow copies of another product are left")
+    for host, found in left.items():
+        if found.count:
+            told = ", ".join(f"{count} {kind}" for kind, count in found.ours.items() if count)
+            problems.append(f"{host}: {when} there are {told} of ours")
+        problems += _others(host, found, when)
     return problems
+
+
+def _others(host: str, found: Left, when: str) -> list[str]:
+    if found.foreign == found.foreign_before:
+        return []
+    return [f"{host}: {when} {found.foreign} of {found.foreign_before} shadow copies of another product are left"]
+
+
+# -- the run that is killed ----------------------------------------------------------------------------------------------
+
+
+def killed_run(code: int, left: Mapping[str, Left]) -> list[str]:
+    """It was killed while every host was copying: each has a shadow copy of ours."""
+    problems = [] if code == -signal.SIGKILL else [f"the run that was to be killed ended with {code} before all hosts were copying"]
+    problems += [f"{host}: the killed run left no shadow copy" for host, found in left.items() if not found.ours[SHADOWS]]
+    return problems + [problem for host, found in left.items() for problem in _others(host, found, "after the kill")]
+
+
+def audit(run: PlaybookRun, left: Mapping[str, Left], asked: Mapping[str, Requests]) -> list[str]:
+    """The clean-up told of our shadow copies and of all others, and wrote nothing."""
+    problems = [] if run.code == 0 else [f"the audit ended with {run.code}, not 0"]
+    for host, found in left.items():
+        told = run.cleanups.get(host, {}).get("counts")
+        wanted = {"ours": found.ours[SHADOWS], "suspect": 0, "foreign": found.foreign}
+        if told != wanted:
+            problems.append(f"{host}: the audit counts {told}, there are {wanted}")
+        problems += _only_read(host, asked[host], "audit")
+    return problems
+
+
+def clean_up(audit: PlaybookRun, run: PlaybookRun) -> list[str]:
+    """What the audit called removable was removed, on each host."""
+    problems = [] if run.code == 0 else [f"the clean-up ended with {run.code}, not 0"]
+    for host, told in sorted(audit.cleanups.items()):
+        done = run.cleanups.get(host, {})
+        wanted = sorted(item["id"] for item in told["found"] if item["status"] == "removable")
+        removed = sorted(item["id"] for item in done.get("removed", []))
+        if removed != wanted or not wanted:
+            problems.append(f"{host}: the clean-up removed {removed}, the audit said {wanted}")
+        problems += [f"{host}: {item['id']} could not be removed" for item in done.get("leftovers", [])]
+    return problems
+
+
+def next_run(plans: Sequence[HostPlan], run: PlaybookRun, present: Mapping[str, Collection[str]]) -> list[str]:
+    """Every machine is copied that has no finished copy of the killed run."""
+    return _exit(plans, run, "next") + [problem for plan in plans for problem in _entries(plan, run, present[plan.spec.name])]

@@ -51,12 +51,23 @@ class Guests:
     def start(self) -> None:
         """Give every machine a past, and let the running ones write on. The files of the host exist afterwards."""
         for machine in self._host.hyperv.machines.values():
-            plan = self._plans.get(machine.name, GuestPlan())
-            guest = self._write_past(machine, plan)
-            if machine.state == "running":
-                guest.run(self._host.clock, plan.writes_per_second)
-            self._guests[machine.id] = guest
+            self._guests[machine.id] = self._write_past(machine, self._plan(machine))
+        self.resume()
         self._host.hyperv.disks.materialise_all()
+
+    def pause(self) -> None:
+        """Let no guest write until :meth:`resume`: for hours that go by at once."""
+        for guest in self._guests.values():
+            guest.stop()
+
+    def resume(self) -> None:
+        """Let those write on whose machines run."""
+        for machine in self._host.hyperv.machines.values():
+            if machine.state == "running":
+                self._guests[machine.id].run(self._host.clock, self._plan(machine).writes_per_second)
+
+    def _plan(self, machine: Machine) -> GuestPlan:
+        return self._plans.get(machine.name, GuestPlan())
 
     def stop(self) -> None:
         """Pull every plug."""

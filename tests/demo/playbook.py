@@ -10,15 +10,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 from simulator.fleet import Fleet
 
+from demo import processes
 from demo.site import ACCOUNT, DESTINATION, HostPlan
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -26,19 +28,23 @@ FOLDER = Path(".demo")
 """Everything that the demo makes, below the top of the checkout."""
 INVENTORY = FOLDER / "inventory.yml"
 CONFIGURATION = FOLDER / "ansible.cfg"
-PLAYBOOK = CHECKOUT / "playbooks" / "backup.yml"
+BACKUP = CHECKOUT / "playbooks" / "backup.yml"
+CLEANUP = CHECKOUT / "playbooks" / "shadow_cleanup.yml"
+LOOK_EVERY = 0.02
+"""Seconds between two looks for the moment to kill a run."""
 _CALLBACKS = CHECKOUT / "tests" / "e2e" / "callbacks"
-_FACTS, _COPY = "agentless.hyperv.hyperv_vm_info", "agentless.hyperv.hyperv_vss_copy"
+_FACTS, _COPY, _CLEANUP = (f"agentless.hyperv.{name}" for name in ("hyperv_vm_info", "hyperv_vss_copy", "hyperv_cleanup"))
 
 
 @dataclass(frozen=True)
 class PlaybookRun:
-    """One run: its exit code, its seconds, and the results of the two modules by host (in the letters of the site)."""
+    """One run: its exit code, its seconds, and the results of the modules by host (in the letters of the site)."""
 
     code: int
     seconds: float
     facts: Mapping[str, Mapping[str, Any]]
     copies: Mapping[str, Mapping[str, Any]]
+    cleanups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def entry(self, host: str, name: str) -> Mapping[str, Any] | None:
         """What hyperv_vss_copy said of one machine."""
@@ -67,36 +73,70 @@ def write_configuration() -> None:
     CONFIGURATION.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def run(folder: Path, show: Callable[[str], None]) -> PlaybookRun:
-    """Run the playbook; every line of its output goes to ``show`` at once. ``folder`` is made for the results.
+def run(folder: Path, show: Callable[[str], None], playbook: Path = BACKUP, *arguments: str) -> PlaybookRun:
+    """Run a playbook; every line of its output goes to ``show`` at once. ``folder`` is made for the results.
 
     Paths are relative to the top of the checkout, which is the current folder.
     """
-    folder.mkdir()
-    record = folder.resolve() / "results.jsonl"
-    command = [str(Path(sys.executable).parent / "ansible-playbook"), str(PLAYBOOK.relative_to(CHECKOUT)), "-i", str(INVENTORY)]
-    show(f"$ {' '.join(['ansible-playbook', *command[1:]])}")
+    record = _record(folder)
     began = time.monotonic()
-    process = subprocess.Popen(  # noqa: S603  # a fixed command
-        command, cwd=CHECKOUT, env=_environment(record), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, encoding="utf-8", errors="replace", start_new_session=True)
+    process = _start(record, show, playbook, *arguments)
     try:
         for line in process.stdout or ():
             show(line.rstrip())
         code = process.wait()
     finally:
         _end(process)
-    facts, copies = _read(record)
-    return PlaybookRun(code, time.monotonic() - began, facts, copies)
+    found = _read(record)
+    return PlaybookRun(code, time.monotonic() - began, found[_FACTS], found[_COPY], found[_CLEANUP])
+
+
+def run_and_kill(folder: Path, show: Callable[[str], None], reached: Callable[[], bool], patience: float = 60.0) -> int:
+    """Run the backup, and kill it with all its workers by SIGKILL as soon as ``reached``; its exit code.
+
+    That is ``-SIGKILL``, unless it ended by itself before. After ``patience`` seconds it is ended like any other.
+    """
+    process = _start(_record(folder), show, BACKUP)
+    reader = threading.Thread(target=_relay, args=(process, show), daemon=True)
+    reader.start()
+    try:
+        deadline = time.monotonic() + patience
+        while process.poll() is None and time.monotonic() < deadline:
+            if reached():
+                processes.kill(process)
+                break
+            time.sleep(LOOK_EVERY)
+    finally:
+        _end(process)
+        reader.join(5)
+    return process.returncode
+
+
+def _relay(process: subprocess.Popen[str], show: Callable[[str], None]) -> None:
+    for line in process.stdout or ():
+        show(line.rstrip())
+
+
+def _record(folder: Path) -> Path:
+    folder.mkdir()
+    return folder.resolve() / "results.jsonl"
+
+
+def _start(record: Path, show: Callable[[str], None], playbook: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), str(playbook.relative_to(CHECKOUT)), "-i", str(INVENTORY), *arguments]
+    show(f"$ {' '.join(['ansible-playbook', *command[1:]])}")
+    return subprocess.Popen(  # noqa: S603  # a fixed command
+        command, cwd=CHECKOUT, env=_environment(record), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, encoding="utf-8", errors="replace", start_new_session=True)
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """After an interruption: ansible-playbook and its workers, which have a session of their own, end too."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if process.poll() is None:
-            os.killpg(process.pid, number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(5)
+    """After an interruption: ansible-playbook, which has a session of its own, and its workers end too."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(5)
+        processes.kill(process)
 
 
 def _environment(record: Path) -> dict[str, str]:
@@ -106,15 +146,14 @@ def _environment(record: Path) -> dict[str, str]:
             "ANSIBLE_CALLBACKS_ENABLED": "record", "RECORD_FILE": str(record), "PYTHONUNBUFFERED": "1"}
 
 
-def _read(record: Path) -> tuple[dict[str, Mapping[str, Any]], dict[str, Mapping[str, Any]]]:
-    facts: dict[str, Mapping[str, Any]] = {}
-    copies: dict[str, Mapping[str, Any]] = {}
+def _read(record: Path) -> dict[str, dict[str, Mapping[str, Any]]]:
+    found: dict[str, dict[str, Mapping[str, Any]]] = {_FACTS: {}, _COPY: {}, _CLEANUP: {}}
     for line in record.read_text(encoding="utf-8").splitlines() if record.exists() else []:
         entry = json.loads(line)
-        wanted = {_FACTS: facts, _COPY: copies}.get(entry["action"])
-        if wanted is not None:
-            wanted[entry["host"].upper()] = _joined(entry["result"]) if wanted is copies else entry["result"]
-    return facts, copies
+        if entry["action"] in found:
+            result = entry["result"]
+            found[entry["action"]][entry["host"].upper()] = _joined(result) if entry["action"] == _COPY else result
+    return found
 
 
 def _joined(result: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,15 +1,16 @@
 # Copyright (c) 2026, The agentless.hyperv authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The course of the demo: start the fleet, run the playbook, prove the copies, try it the wrong way, run the playbook again."""
+"""The course of the demo: start the fleet, run the playbook, prove the copies, try it the wrong way, kill a run and clean up."""
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,19 +21,19 @@ from simulator.hyperv.spec import MIB
 from simulator.soap.counters import Counters
 from simulator.windows.programs.base import Speeds
 
-from demo import checks, live_copy, playbook, proofs, site, summary
+from demo import checks, interrupted, left, live_copy, playbook, proofs, site, summary
 from demo.guests import Guests
+from demo.left import Left
 from demo.live_copy import LiveCopy
-from demo.playbook import CHECKOUT, CONFIGURATION, FOLDER, INVENTORY, PlaybookRun
+from demo.playbook import BACKUP, CHECKOUT, CONFIGURATION, FOLDER, INVENTORY, PlaybookRun
 from demo.proofs import CopyProof
 from demo.site import HostPlan
-from demo.summary import HostOutcome, Left, Outcome, Refusal, Requests
+from demo.summary import HostOutcome, Outcome, Refusal, Requests
 
+_QUIET = re.compile(r"(ok|skipping): \[[^\]]*\](?: => \(item=\w+\))?$|\[WARNING\]")
 LOCK = Path(".build/demo.lock")
 COPY_SPEED = Speeds(copy_bytes_per_second=20 * MIB)
 """20 MiB/s: slow enough that a guest writes several times while one piece of a file is read."""
-_STATE = "C:\\ProgramData\\agentless.hyperv"
-_STATE_PARTS = ("\\s", "\\intents")
 
 
 class DemoRunning(Exception):
@@ -54,6 +55,23 @@ def _indented(text: str) -> None:
     say(f"  | {text}" if text else "  |")
 
 
+class Brief:
+    """Shows the output of ansible-playbook without the tasks that only say ``ok`` or ``skipping``, and without warnings."""
+
+    def __init__(self) -> None:
+        self._heading = ""
+
+    def __call__(self, line: str) -> None:
+        """One line."""
+        if line.startswith(("TASK [", "PLAY")):
+            self._heading = line
+        elif line and not _QUIET.match(line):
+            if self._heading:
+                _indented(self._heading)
+                self._heading = ""
+            _indented(line)
+
+
 @dataclass
 class Demo:
     """A running demo."""
@@ -64,6 +82,7 @@ class Demo:
     foreign: Mapping[str, frozenset[str]]
     began: float
     problems: list[str] = field(default_factory=list)
+    plays: int = 0
 
     def hosts(self) -> Iterator[tuple[HostPlan, SimHost]]:
         """Each host with its plan."""
@@ -72,15 +91,17 @@ class Demo:
 
     # -- the parts ---------------------------------------------------------------------------------------------
 
-    def play(self, number: int) -> tuple[PlaybookRun, dict[str, Requests]]:
-        """Run the playbook; what it asked of each host."""
-        before = self._counters()
-        run = playbook.run(FOLDER / f"run-{number}", _indented)
-        after = self._counters()
+    def play(self, which: Path, relay: Callable[[str], None], *arguments: str) -> tuple[PlaybookRun, dict[str, Requests]]:
+        """Run a playbook; what it asked of each host."""
+        before = self.counters()
+        self.plays += 1
+        run = playbook.run(FOLDER / f"run-{self.plays}", relay, which, *arguments)
+        after = self.counters()
         asked = {name: after[name].since(before[name]) for name in after}
         return run, {name: Requests(counters.requests, counters.writing) for name, counters in asked.items()}
 
-    def _counters(self) -> dict[str, Counters]:
+    def counters(self) -> dict[str, Counters]:
+        """How much each host was asked so far."""
         with self.fleet.locked():
             return {plan.spec.name: host.counters.snapshot() for plan, host in self.hosts()}
 
@@ -89,19 +110,15 @@ class Demo:
         return [proofs.prove(copy, self.guests[plan.spec.name])
                 for plan, host in self.hosts() for copy in proofs.find_copies(self.fleet, host, FOLDER / plan.spec.name)]
 
-    def left(self, plan: HostPlan, host: SimHost) -> Left:
-        """What is on a host now."""
+    def left(self) -> dict[str, Left]:
+        """What is on each host now beside finished copies."""
         with self.fleet.locked():
-            shadows = {copy.shadow_id for copy in host.shadows.copies}
-            folders = [host.files.resolve(_STATE + part) for part in _STATE_PARTS] if host.files.resolve(_STATE).exists else []
-            entries = [entry for folder in folders if folder.exists for entry in host.files.children(folder)]
-        foreign = self.foreign[plan.spec.name]
-        return Left(len(shadows - foreign), len(shadows & foreign), len(foreign), len(entries))
+            return {plan.spec.name: left.look(host, self.foreign[plan.spec.name]) for plan, host in self.hosts()}
 
     def run(self) -> Outcome:
         """All parts in turn; when nothing was copied at all, only the first."""
         heading("1. The shipped playbook against three simulated hosts, while their guests write")
-        first, asked = self.play(1)
+        first, asked = self.play(BACKUP, _indented)
         self.problems += checks.first_run(self.plans, first)
         _print(["", *summary.exit_lines(first.code, checks.expected_exit(self.plans))])
         if not first.copies:
@@ -115,14 +132,19 @@ class Demo:
         self.problems += checks.copies(self.plans, found)
         heading("4. The counter-test: the same disk, the same robocopy, no shadow copy")
         live = self._copy_live()
-        heading("5. The same playbook again: every copy is younger than backup_max_age")
-        second, asked_again = self.play(2)
-        self.problems += checks.second_run(self.plans, first, second, asked_again)
-        self.problems += checks.same_copies(found, self.prove())
+        self.problems += checks.nothing_left(self.left(), "after the first run")
+        made, again = interrupted.show(self, heading, _print, Brief)
+        self.problems += checks.copies(self.plans, made)
+        everything = self.prove()
+        heading("9. And once more: every copy is younger than backup_max_age, so nothing is done")
+        last, asked_last = self.play(BACKUP, Brief())
+        self.problems += checks.idle_run(self.plans, again, last, asked_last)
+        self.problems += checks.same_copies(everything, self.prove())
+        at_the_end = self.left()
+        self.problems += checks.nothing_left(at_the_end, "at the end")
         hosts = [HostOutcome(plan.spec.name, plan.spec.os_version, plan.spec.locale, len(plan.spec.vms), asked[plan.spec.name],
-                             asked_again[plan.spec.name], self.left(plan, host)) for plan, host in self.hosts()]
-        self.problems += checks.left_behind(hosts)
-        return Outcome(hosts, found, self._refusals(first), live, time.monotonic() - self.began, self.problems)
+                             asked_last[plan.spec.name], at_the_end[plan.spec.name]) for plan in self.plans]
+        return Outcome(hosts, [*found, *made], self._refusals(first), live, time.monotonic() - self.began, self.problems)
 
     def _copy_live(self) -> LiveCopy:
         _print([f"{site.LIVE_HOST} lets others read the disk of {site.LIVE_VM} while it is in use; newer hosts may refuse that.",

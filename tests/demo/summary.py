@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from demo.left import KINDS, Left
 from demo.live_copy import TRIES, LiveCopy
 from demo.proofs import CopyProof, DiskProof
 from demo.site import LIVE_HOST, LIVE_VM, HostPlan
@@ -30,20 +31,6 @@ class Requests:
 
 
 @dataclass(frozen=True)
-class Left:
-    """What is on a host at the end: shadow copies of ours and of others, and our links and intents."""
-
-    ours: int
-    foreign: int
-    foreign_before: int
-    state: int
-
-    def text(self) -> str:
-        """For the table."""
-        return f"{self.ours} ours, {self.foreign} of {self.foreign_before} foreign"
-
-
-@dataclass(frozen=True)
 class HostOutcome:
     """One host of the summary."""
 
@@ -52,7 +39,7 @@ class HostOutcome:
     locale: str
     machines: int
     first: Requests
-    second: Requests
+    last: Requests
     left: Left
 
 
@@ -104,6 +91,14 @@ def fleet_table(plans: Sequence[HostPlan], urls: Mapping[str, str]) -> list[str]
     rows = [["HOST", "WINDOWS SERVER", "LANGUAGE", "ADDRESS", "VMS", "RUNNING", "SHADOW COPIES OF ANOTHER PRODUCT"]]
     rows += [[plan.spec.name, release(plan.spec.os_version), plan.spec.locale, urls[plan.spec.name], str(len(plan.spec.vms)),
               str(sum(1 for vm in plan.spec.vms if vm.state == "running")), str(plan.foreign)] for plan in plans]
+    return table(rows)
+
+
+def left_table(left: Mapping[str, Left]) -> list[str]:
+    """One line for each host: how much of each kind is ours, and what is left of the others."""
+    rows = [["HOST", *(kind.upper() for kind in KINDS), "SHADOW COPIES OF ANOTHER PRODUCT"]]
+    rows += [[host, *(str(found.ours.get(kind, 0)) for kind in KINDS), f"{found.foreign} of {found.foreign_before}"]
+             for host, found in sorted(left.items())]
     return table(rows)
 
 
@@ -182,12 +177,12 @@ def summary(outcome: Outcome) -> list[str]:
 def _hosts(outcome: Outcome) -> list[str]:
     if not outcome.hosts:
         return []
-    rows = [["HOST", "WINDOWS", "LANGUAGE", "VMS", "COPIED", "REFUSED", "REQUESTS", "SECOND RUN", "SHADOW COPIES LEFT"]]
+    rows = [["HOST", "WINDOWS", "LANGUAGE", "VMS", "COPIES", "REFUSED", "REQUESTS", "LAST RUN", "LEFT ON THE HOST"]]
     for host in outcome.hosts:
         copied = sum(1 for proof in outcome.proofs if proof.copy.host == host.name)
         refused = sum(1 for refusal in outcome.refusals if refusal.host == host.name)
         rows.append([host.name, release(host.os_version), host.locale, str(host.machines), str(copied), str(refused),
-                     host.first.text(), host.second.text(), host.left.text()])
+                     host.first.text(), host.last.text(), host.left.text()])
     return table(rows)
 
 
@@ -225,5 +220,7 @@ def _last(outcome: Outcome) -> list[str]:
     disks = sum(len(proof.disks) for proof in outcome.proofs)
     if outcome.problems:
         return [f"FAILED after {outcome.seconds:.1f} s:", *(f"  {printable(problem)}" for problem in outcome.problems)]
-    return [f"PASSED in {outcome.seconds:.1f} s: {number(len(outcome.proofs), 'VM')} with {number(disks, 'disk')} copied and proved, "
-            f"{len(outcome.refusals)} refused; no shadow copy,", "link or intent of ours is left, and the second run changed nothing."]
+    return [f"PASSED in {outcome.seconds:.1f} s. Copies: {len(outcome.proofs)}, with {number(disks, 'disk')}, all proved. "
+            f"Refused: {len(outcome.refusals)}.",
+            "A run was killed in the middle; after the clean-up and the next run nothing of ours is left,",
+            "and nothing of others is missing."]

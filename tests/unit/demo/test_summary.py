@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 from demo import checks, summary
 from demo.guests import Position
+from demo.left import KINDS, SHADOWS, Left
 from demo.live_copy import LiveCopy
 from demo.playbook import PlaybookRun
 from demo.proofs import CopiedFile, Copy, CopyProof, DiskProof
+from demo.show import Brief
 from demo.site import HOSTILE, plan
-from demo.summary import HostOutcome, Left, Outcome, Refusal, Requests
+from demo.summary import HostOutcome, Outcome, Refusal, Requests
 from simulator.disks.proof import Proof, Torn
 
 PLANS = plan(datetime(2026, 3, 1, 22, tzinfo=UTC))
@@ -28,7 +30,9 @@ FOUND = Proof("web01.vhdx", guest="g", first=38, last=100, in_flight=101, visibl
 PROOF = CopyProof(COPY, (DiskProof(FILE, 0, FOUND, Position(100, 101)),), ())
 TORN = Proof("web01.vhdx", guest="g", first=38, last=100, torn=(Torn(3, 99, (99, 98)),), missing=(97, 98))
 LIVE = LiveCopy(1, 1, "E:\\Live\\web01-1\\web01.vhdx", Path(".demo/HV01/E/Live/web01-1/web01.vhdx"), TORN)
-HOST = HostOutcome("HV01", "2012R2", "en-US", 4, Requests(200, 23), Requests(50, 0), Left(0, 2, 2, 0))
+HOST = HostOutcome("HV01", "2012R2", "en-US", 4, Requests(200, 23), Requests(50, 0), Left(2, 2))
+NOTHING = Left(2, 2, dict.fromkeys(KINDS, 0))
+INTERRUPTED = Left(2, 2, {**NOTHING.ours, SHADOWS: 1, "links": 1, "incomplete copies": 2})
 REFUSAL = Refusal("HV01", "replica01", "replica_vm", "This is a replica.")
 
 
@@ -78,8 +82,8 @@ def test_the_facts_say_what_a_copy_would_be_and_why_not() -> None:
 
 def test_the_summary_of_a_demo_that_passed() -> None:
     assert summary.summary(Outcome([HOST], [PROOF], [REFUSAL], LIVE, 12.34)) == [
-        "HOST  WINDOWS  LANGUAGE  VMS  COPIED  REFUSED  REQUESTS         SECOND RUN     SHADOW COPIES LEFT",
-        "HV01  2012 R2  en-US     4    1       1        200, 23 writing  50, 0 writing  0 ours, 2 of 2 foreign",
+        "HOST  WINDOWS  LANGUAGE  VMS  COPIES  REFUSED  REQUESTS         LAST RUN       LEFT ON THE HOST",
+        "HV01  2012 R2  en-US     4    1       1        200, 23 writing  50, 0 writing  0 of ours, 2 of 2 foreign",
         "",
         "Where the copies are, and what an independent reader finds in each disk:",
         f"HV01  web01  (crash)  {REAL}",
@@ -88,8 +92,9 @@ def test_the_summary_of_a_demo_that_passed() -> None:
         "Refused: HV01 replica01 (replica_vm): This is a replica.",
         "Without a shadow copy: HV01 web01: web01.vhdx: NOT consistent at write 100: 1 torn (99), 2 missing (97, 98)",
         "",
-        "PASSED in 12.3 s: 1 VM with 1 disk copied and proved, 1 refused; no shadow copy,",
-        "link or intent of ours is left, and the second run changed nothing."]
+        "PASSED in 12.3 s. Copies: 1, with 1 disk, all proved. Refused: 1.",
+        "A run was killed in the middle; after the clean-up and the next run nothing of ours is left,",
+        "and nothing of others is missing."]
 
 
 def test_the_summary_of_a_demo_that_failed_says_why() -> None:
@@ -109,14 +114,15 @@ def test_the_lines_of_a_copy() -> None:
 
 
 def test_a_right_course_has_no_problems() -> None:
-    first, second = run(), run(changed=False)
+    first, last = run(), run(changed=False)
     asked = {one.spec.name: Requests(50, 0) for one in PLANS}
     assert checks.first_run(PLANS, first) == []
-    assert checks.second_run(PLANS, first, second, asked) == []
+    assert checks.idle_run(PLANS, first, last, asked) == []
+    assert checks.next_run(PLANS, first, {one.spec.name: () for one in PLANS}) == []
     proofs = [replace(PROOF, copy=replace(COPY, host=one.spec.name, name=name)) for one in PLANS for name in one.copied]
     assert checks.copies(PLANS, proofs) == []
     assert checks.live(LIVE) == []
-    assert checks.left_behind([HOST]) == []
+    assert checks.nothing_left({"HV01": NOTHING}, "now") == []
     assert checks.same_copies([PROOF], [PROOF]) == []
 
 
@@ -139,22 +145,72 @@ def test_a_first_run_that_went_wrong() -> None:
         "HV03: 'replica01': (failed, changed, error code) is (False, False, None), not (True, False, 'replica_vm'): why"]
 
 
-def test_a_second_run_that_changed_something() -> None:
-    first, second = run(), run(changed=False)
-    second.copies["HV01"]["changed"] = True
-    second.copies["HV02"]["results"][0].update(manifest={"folder": "another"})
+def test_a_last_run_that_changed_something() -> None:
+    first, last = run(), run(changed=False)
+    last.copies["HV01"]["changed"] = True
+    last.copies["HV02"]["results"][0].update(manifest={"folder": "another"})
     asked = {"HV01": Requests(50, 1), "HV02": Requests(50, 0), "HV03": Requests(0, 0)}
-    assert checks.second_run(PLANS, first, second, asked) == [
-        "HV01: the second run says that it changed something",
-        "HV01: the second run sent 50 requests, 1 of them writing",
-        "HV02: 'linux01': the second run found another copy than the first one made",
-        "HV03: the second run sent 0 requests, 0 of them writing"]
+    assert checks.idle_run(PLANS, first, last, asked) == [
+        "HV01: the last run says that it changed something",
+        "HV01: the last run sent 50 requests, 1 of them writing",
+        "HV02: 'linux01': the last run found another copy than the one that was made",
+        "HV03: the last run sent 0 requests, 0 of them writing"]
+
+
+def test_a_next_run_that_copied_what_was_there_or_left_out_what_was_not() -> None:
+    present = {"HV01": ["web01"], "HV02": [], "HV03": []}
+    told = run()
+    told.copies["HV02"]["results"][1].update(changed=False)
+    assert checks.next_run(PLANS, told, present) == [
+        "HV01: 'web01': (failed, changed, error code) is (False, True, None), not (False, False, None): no message",
+        "HV02: 'build01': (failed, changed, error code) is (False, False, None), not (False, True, None): no message"]
+
+
+def cleanup(code: int = 0, **told: object) -> PlaybookRun:
+    return PlaybookRun(code, 1.0, {}, {}, {"HV01": {"counts": {"ours": 1, "suspect": 0, "foreign": 2}, "found": [
+        {"id": "shadow", "status": "removable"}, {"id": "intent", "status": "removable"}, {"id": "strange", "status": "damaged"}], **told}})
+
+
+def test_a_killed_run_is_cleaned_up() -> None:
+    left, asked = {"HV01": INTERRUPTED}, {"HV01": Requests(9, 0)}
+    removed = [{"id": "intent"}, {"id": "shadow"}]
+    assert checks.killed_run(-9, left) == []
+    assert checks.audit(cleanup(), left, asked) == []
+    assert checks.clean_up(cleanup(), cleanup(removed=removed, leftovers=[])) == []
+
+    assert checks.killed_run(2, {"HV01": NOTHING, "HV02": replace(INTERRUPTED, foreign=1)}) == [
+        "the run that was to be killed ended with 2 before all hosts were copying", "HV01: the killed run left no shadow copy",
+        "HV02: after the kill 1 of 2 shadow copies of another product are left"]
+    assert checks.audit(cleanup(2), {"HV01": NOTHING}, {"HV01": Requests(9, 1)}) == [
+        "the audit ended with 2, not 0",
+        "HV01: the audit counts {'ours': 1, 'suspect': 0, 'foreign': 2}, there are {'ours': 0, 'suspect': 0, 'foreign': 2}",
+        "HV01: the audit sent 9 requests, 1 of them writing"]
+    assert checks.clean_up(cleanup(), cleanup(2, removed=removed[:1], leftovers=[{"id": "shadow"}])) == [
+        "the clean-up ended with 2, not 0", "HV01: the clean-up removed ['intent'], the audit said ['intent', 'shadow']",
+        "HV01: shadow could not be removed"]
+    assert checks.clean_up(cleanup(found=[]), cleanup(removed=[])) == ["HV01: the clean-up removed [], the audit said []"]
+
+
+def test_the_table_of_what_is_left() -> None:
+    assert summary.left_table({"HV01": INTERRUPTED}) == [
+        "HOST  SHADOW COPIES  LINKS  INTENTS  LEASES  JOB FOLDERS  TASKS  INCOMPLETE COPIES  SHADOW COPIES OF ANOTHER PRODUCT",
+        "HV01  1              1      0        0       0            0      2                  2 of 2"]
+    assert (INTERRUPTED.count, INTERRUPTED.text()) == (4, "4 of ours, 2 of 2 foreign")
+
+
+def test_only_tasks_that_say_something_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    brief = Brief()
+    for line in ("$ ansible-playbook x", "", "PLAY [p] ***", "TASK [a] ***", "ok: [hv01]", "skipping: [hv02]", "", "TASK [b] ***",
+                 "[WARNING]: The clock.", "ok: [hv01] => (item=default)", "TASK [c] ***", 'ok: [hv01] => {"msg": 1}', "changed: [hv02]"):
+        brief(line)
+    assert capsys.readouterr().out.splitlines() == [
+        "  | $ ansible-playbook x", "  | TASK [c] ***", '  | ok: [hv01] => {"msg": 1}', "  | changed: [hv02]"]
 
 
 def test_copies_that_are_missing_or_not_proved() -> None:
     assert checks.copies(PLANS[:1], [replace(PROOF, disks=(), problems=("late",))]) == [
         "HV01: there are copies of ['web01']", "HV01: 'web01': late", "HV01: 'web01': no disk was proved"]
-    assert checks.same_copies([PROOF], []) == ["the copies are not the same after the second run"]
+    assert checks.same_copies([PROOF], []) == ["the copies are not the same after the last run"]
 
 
 def test_a_live_copy_that_proves_itself_or_failed_is_a_problem() -> None:
@@ -166,5 +222,6 @@ def test_a_live_copy_that_proves_itself_or_failed_is_a_problem() -> None:
 
 
 def test_what_is_left_behind_is_told() -> None:
-    assert checks.left_behind([replace(HOST, left=Left(1, 1, 2, 3))]) == [
-        "HV01: 1 shadow copies of ours and 3 links or intents are left", "HV01: 1 of 2 shadow copies of another product are left"]
+    assert checks.nothing_left({"HV01": replace(INTERRUPTED, foreign=1)}, "at the end") == [
+        "HV01: at the end there are 1 shadow copies, 1 links, 2 incomplete copies of ours",
+        "HV01: at the end 1 of 2 shadow copies of another product are left"]
