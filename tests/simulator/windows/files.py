@@ -101,6 +101,11 @@ class FileSystem(Guard):
         seconds = (when or self.clock.now()).timestamp()
         os.utime(place.real, (seconds, seconds))
 
+    def _touch_folder(self, real: Path) -> None:
+        """What is added to a folder, renamed in it or taken out of it is a write to the folder."""
+        seconds = self.clock.now().timestamp()
+        os.utime(real.parent, (seconds, seconds))
+
     def wrote(self, volume: Volume, count: int) -> None:
         """Bytes were written to a volume: the shadow storage of it fills. Guests may report theirs here, too."""
         for listener in self.on_write:
@@ -141,6 +146,7 @@ class FileSystem(Guard):
             self.check_add(place, acl.ADD_FILE, token)
             place.real.write_bytes(b"")
             self.register_new(place, token)
+            self._touch_folder(place.real)
         self.stamp(place)
         self._note(f"write {path}")
         return Location(place.volume, place.parts, place.real, True, place.path, None, place.remote, place.share)
@@ -164,6 +170,7 @@ class FileSystem(Guard):
         place.real.mkdir()
         self.register_new(place, token)
         self.stamp(place)
+        self._touch_folder(place.real)
         self._note(f"create folder {path}")
 
     def make_link(self, path: str, target: str, kind: str, token: Token | None = None, current: str = "C:\\") -> None:
@@ -181,6 +188,7 @@ class FileSystem(Guard):
         self.register_new(place, token)
         place.volume.backing.node(place.parts).link = Link(kind, target)
         self.stamp(place)
+        self._touch_folder(place.real)
         self._note(f"create link {path}")
 
     def remove_file(self, place: Location, token: Token | None = None, *, force: bool = False) -> None:
@@ -190,6 +198,7 @@ class FileSystem(Guard):
             raise Win32Error(errors.ACCESS_DENIED, place.path.text())
         self.check_delete(place, token)
         place.real.unlink()
+        self._touch_folder(place.real)
         place.volume.backing.forget(place.parts)
         self._note(f"delete {place.path.text()}")
 
@@ -203,6 +212,7 @@ class FileSystem(Guard):
             raise Win32Error(errors.DIR_NOT_EMPTY, place.path.text())
         self.check_delete(place, token)
         place.real.rmdir()
+        self._touch_folder(place.real)
         place.volume.backing.forget(place.parts)
         self._note(f"remove folder {place.path.text()}")
 
@@ -218,7 +228,9 @@ class FileSystem(Guard):
         self.check_delete(place, token)
         self.check_add(target, acl.ADD_FOLDER if place.is_directory else acl.ADD_FILE, token)
         new_name = target.path.parts[-1]
-        place.real.rename(target.real.with_name(target.volume.backing.real_name(new_name)))
+        renamed = place.real.rename(target.real.with_name(target.volume.backing.real_name(new_name)))
+        self._touch_folder(place.real)
+        self._touch_folder(renamed)
         place.volume.backing.move(place.parts, (*target.parts[:-1], new_name))
         self._note(f"rename {place.path.text()}")
 

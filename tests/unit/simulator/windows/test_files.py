@@ -97,6 +97,29 @@ def test_links_are_followed_at_each_use_and_may_lead_anywhere(disks: Rig) -> Non
     assert files.resolve("C:\\l").relative == "Ordner"
 
 
+def test_a_folder_has_the_time_of_the_last_change_in_it(rig: Rig) -> None:
+    """An entry that comes, goes or gets another name is a change in its folder; what is written into a file is none."""
+    rig.put("C:\\a\\b\\old.txt")
+
+    def changed(action: Callable[[], object]) -> list[bool]:
+        before = [rig.files.entry(rig.files.resolve(path)).modified for path in ("C:\\a\\b", "C:\\a")]
+        rig.clock.advance(60)
+        action()
+        after = [rig.files.entry(rig.files.resolve(path)).modified for path in ("C:\\a\\b", "C:\\a")]
+        assert all(time in (was, rig.clock.now()) for was, time in zip(before, after, strict=True))
+        return [was != time for was, time in zip(before, after, strict=True)]
+
+    files = rig.files
+    assert changed(lambda: files.write_file("C:\\a\\b\\old.txt", b"x")) == [False, False]
+    assert changed(lambda: files.write_file("C:\\a\\b\\new.txt", b"x")) == [True, False]
+    assert changed(lambda: files.rename(files.resolve("C:\\a\\b\\new.txt"), files.resolve("C:\\a\\b\\next.txt"))) == [True, False]
+    assert changed(lambda: files.remove_file(files.resolve("C:\\a\\b\\next.txt"))) == [True, False]
+    assert changed(lambda: files.create_directory("C:\\a\\b\\c")) == [True, False]
+    assert changed(lambda: files.remove_directory(files.resolve("C:\\a\\b\\c"))) == [True, False]
+    assert changed(lambda: files.make_link("C:\\a\\b\\l", "C:\\x", "junction")) == [True, False]
+    assert changed(lambda: files.rename(files.resolve("C:\\a\\b\\old.txt"), files.resolve("C:\\a\\old.txt"))) == [True, True]
+
+
 def test_links_in_a_circle_are_refused(rig: Rig) -> None:
     rig.files.make_link("C:\\a", "C:\\b", "symlinkd")
     rig.files.make_link("C:\\b", "C:\\a", "symlinkd")
