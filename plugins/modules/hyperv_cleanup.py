@@ -9,9 +9,10 @@ module: hyperv_cleanup
 short_description: Find and remove what interrupted runs of this collection left on a host
 version_added: 0.1.0
 description:
-  - Finds shadow copies, links, intents and incomplete copies that runs of this collection left when they were interrupted, and lists
-    the shadow copies of other products beside them.
-  - Only reports, unless O(remove=true). Then it removes what is provably ours and older than O(older_than), and looks again.
+  - Finds shadow copies, links, scheduled tasks with their jobs, leases, intents and incomplete copies that runs of this collection left
+    when they were interrupted, and lists the shadow copies of other products beside them.
+  - Only reports, unless O(remove=true). Then it removes what is provably ours, of runs that are not at work, and older than
+    O(older_than), and looks again.
   - Suspect and foreign shadow copies are never removed. M(agentless.hyperv.hyperv_shadow_copy) removes one by its ID.
 author:
   - The agentless.hyperv authors (@agentless)
@@ -23,22 +24,33 @@ options:
     default: false
   older_than:
     description:
-      - Leave everything alone that belongs to a run younger than this, which may still be at work. For example V(30m), V(4h) or V(1d).
-      - The age of a run is the time since it announced its shadow copy, by the clock of the host. Make this longer than the longest copy.
+      - Leave everything alone that belongs to a run younger than this. For example V(30m), V(4h) or V(1d).
+      - The age of a run is the time since it last announced a shadow copy or a job of it wrote something, by the clock of the host.
+      - This need not be longer than a copy takes. A run that works on a host holds a lease there, and as long as it does, or a task of it
+        still runs, nothing of it is touched. This is the time that a later run has to take over what a copy came to whose run died.
     type: str
-    default: 6h
+    default: 1h
+  run_id:
+    description:
+      - Look at this run only, whatever its age, and whether it is at work or not. With O(remove=true) this cancels it. It loses its lease,
+        so that it stops. Its task is ended, and everything of it goes, also shadow copies that were meant to stay.
+    type: str
 extends_documentation_fragment:
+  - agentless.hyperv.run_as
   - agentless.hyperv.attributes
   - agentless.hyperv.attributes.writes
   - agentless.hyperv.attributes.action_group
 notes:
   - Shadow copies that M(agentless.hyperv.hyperv_shadow_copy) made are ours, too, and are removed when they are older than O(older_than).
   - A shadow copy that an interrupted run announced and did not link is ours when it is the only new one of its volume that can be meant. It
-    was made by the system's provider, is client-accessible, has no writers, and is at most two minutes younger than the announcement.
+    was made by the system's provider, is of the kind that was announced, and is at most two minutes younger than the announcement.
   - A folder of an incomplete copy is removed only when it lies where an intent says, is named by the run, has no manifest, and holds
     nothing but files of a copy.
+  - O(run_as) says who looks into folders at shares, and removes incomplete copies there. Only O(remove=true) does so, with one scheduled
+    task for all of them and a second one when there is anything to remove. An audit and check mode start no task.
   - Before anything is removed, the folder of this collection on the host must be one that only SYSTEM and Administrators can use.
     Otherwise the task fails with C(state_dir_untrusted).
+  - While something of a run is removed, its lease is held, so that no retry of that run begins meanwhile. It fails with C(lease_held).
 seealso:
   - module: agentless.hyperv.hyperv_shadow_copy_info
   - module: agentless.hyperv.hyperv_shadow_copy
@@ -57,7 +69,11 @@ EXAMPLES = r"""
 - name: Remove it
   agentless.hyperv.hyperv_cleanup:
     remove: true
-    older_than: 6h
+
+- name: Cancel a run, and remove everything that it made
+  agentless.hyperv.hyperv_cleanup:
+    remove: true
+    run_id: nightly-20260301
 """
 
 RETURN = r"""
@@ -81,23 +97,30 @@ found:
   elements: dict
   contains: &finding
     kind:
-      description: "V(shadow_copy), V(link), V(incomplete_copy), V(intent), V(folder) or V(file)."
+      description:
+        - V(shadow_copy), V(link), V(task), V(job), V(incomplete_copy), V(destination), V(intent), V(lease), V(folder) or V(file).
+        - V(job) is the folder of a task on the host. V(destination) is a folder at a share where the run may have left an incomplete copy.
       type: str
       returned: always
     id: {description: What it is., type: str, returned: always}
     location: {description: Where it is., type: str, returned: always}
     status:
       description:
-        - V(removable), or why it stays. V(too_young) when its run may be at work, V(unknown_age), V(suspect) for an intent of which a
-          suspect shadow copy may have come, V(damaged) for an intent that cannot be understood.
-        - V(foreign_content) for a folder that holds something else, and V(destination_missing) when its volume is not there.
+        - V(removable), or why it stays.
+        - V(at_work) when its run holds a lease, V(running) when the run is dead and a task of it still runs, which a later run takes over
+          and which ends by itself at the latest, V(too_young) when its run began, or wrote something, less than O(older_than) ago.
+        - V(unknown_age) when the host does not tell its age, V(suspect) for an intent of which a suspect shadow copy may have come,
+          V(damaged) for an intent or a lease that cannot be understood.
+        - V(foreign_content) for a folder that holds something else, or a task or folder among ours that no run made.
+        - V(unsearched) for a folder at a share that a task will look into, V(destination_needs_task) when O(run_as=session) has none to do
+          so, and V(destination_missing) when the volume, or the folder at the share, is not there or could not be read. The intent stays.
       type: str
       returned: always
     run_id: {description: "The run, when it is known.", type: str, returned: always}
     age: {description: Its age in seconds., type: int, returned: always}
     remove_with: {description: The command that removes it by hand., type: str, returned: always}
 removed:
-  description: What was removed. In check mode what would be.
+  description: What was removed. In check mode what would be, without what a task has yet to find at shares.
   returned: success
   type: list
   elements: dict
@@ -118,13 +141,15 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import RUNS_IN_PROCESS, Call
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations import cleanup
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import cleanup, run_as
 
 ARGUMENT_SPEC: dict[str, Any] = {
     "remove": {"type": "bool", "default": False},
-    "older_than": {"type": "str", "default": "6h"},
+    "older_than": {"type": "str", "default": "1h"},
+    "run_id": {"type": "str"},
+    **run_as.ARGUMENT_SPEC,
 }
-RULES: dict[str, Any] = {}
+RULES: dict[str, Any] = {"required_if": run_as.REQUIRED_IF}
 
 
 def run(call: Call) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 # Copyright (c) 2026, The agentless.hyperv authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Incomplete copies of interrupted runs: folders that an intent of ours names, without a manifest (ARCHITECTURE, rule 5).
+"""Incomplete copies of interrupted runs on volumes of the host: folders that an intent of ours names, without a manifest (ARCHITECTURE,
+rule 5). Those at shares need tasks (:mod:`.cleanup_shares`), and are judged by the same rules.
 
 An intent names the folder of a virtual machine and the run; a copy lies in ``<UTC time>_<run id>`` below it. Only a folder that
 holds nothing but what a copy puts there is removed: anyone who may write to the backup folder may have put something else into it.
@@ -23,8 +24,9 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state imp
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.volumes import Volume, locate
 
 LIST_CONTENT = Command('dir /B /S /A "%AGH_PATH%"', reads_only=True)
-# the names of links below the folder, then those of links beside it that begin like it or like the folder above
-LIST_LINKS = Command('dir /B /S /AL "%AGH_PATH%" & dir /B /AL "%AGH_PATH%*" & dir /B /AL "%AGH_ABOVE%*"', reads_only=True)
+# the names of links below the folder, then those of links beside it that begin like it or like one of the two folders above
+LIST_LINKS = Command('dir /B /S /AL "%AGH_PATH%" & dir /B /AL "%AGH_PATH%*" & dir /B /AL "%AGH_ABOVE%*" & dir /B /AL "%AGH_HOST%*"',
+                     reads_only=True)
 REMOVE = Command('rmdir /S /Q "%AGH_PATH%" & if exist "%AGH_PATH%" exit 3')
 _COPY = re.compile(r"\\(?P<vm>[^\\]+)\\(?P<name>\d{8}T\d{6}Z_(?P<run>[A-Za-z0-9-]{1,40}))\Z", re.ASCII)
 _OURS = re.compile(r"disks\d*(?:\\[^\\]+)?\Z|" + re.escape(FILE_NAME) + r"\.tmp\Z", re.IGNORECASE)
@@ -33,11 +35,29 @@ _LOCAL = re.compile(r"[A-Za-z]:\\")
 
 @dataclass(frozen=True)
 class IncompleteCopy:
-    """A folder without a manifest, and the intent that names it. ``foreign`` is what lies in it that no copy puts there."""
+    """A folder without a manifest, and the intent that names it. ``foreign`` is what lies in it that no copy puts there; ``inside``
+    the paths below it, relative to it."""
 
     path: str
     intent: Intent
     foreign: str | None
+    inside: tuple[str, ...] = ()
+
+    @property
+    def at_share(self) -> bool:
+        """Reached by tasks only."""
+        return is_share(self.path)
+
+
+def is_share(path: str) -> bool:
+    """True for a folder of another machine."""
+    return path.startswith("\\\\")
+
+
+def share_folders(intent: Intent) -> tuple[str, ...]:
+    r"""The folders of an intent at shares, ``\\server\share\...\<host>\<VM folder>``, every component a safe name."""
+    return tuple(folder for folder in intent.folders
+                 if is_share(folder) and naming.is_safe_relative(folder[2:]) and folder[2:].count("\\") >= 3)
 
 
 def usable_folders(intent: Intent, volumes: Iterable[Volume]) -> tuple[str, ...]:
@@ -81,16 +101,28 @@ def _copies_of_run(reader: CimReader, parent: str, names: Sequence[str], run_id:
 
 def _look_into(reader: CimReader, path: str, intent: Intent) -> IncompleteCopy | None:
     """What one folder is; None for a complete copy."""
-    with reading_programs(reader, {"PATH": path, "ABOVE": ntpath.dirname(path)}) as programs:
+    with reading_programs(reader, {"PATH": path, "ABOVE": _above(path), "HOST": _above(_above(path))}) as programs:
         inside = _below(programs.run(LIST_CONTENT, timeout=files.SHORT).stdout, path)
         links = programs.run(LIST_LINKS, timeout=files.SHORT).stdout.decode("utf-8", "replace").splitlines()
-    if any(name.lower() == FILE_NAME for name in inside):
+    return judge_content(path, intent, inside, [line.strip() for line in links])
+
+
+def judge_content(path: str, intent: Intent, inside: Sequence[str], links: Iterable[str]) -> IncompleteCopy | None:
+    """What a folder with these paths below it is; None for a copy that is or was complete. ``links``: names beside, paths below."""
+    if any(name.lower() in (FILE_NAME, files.PRUNING) for name in inside):
         return None
-    here = {ntpath.basename(path).lower(), ntpath.basename(ntpath.dirname(path)).lower()}
-    for name in (line.strip() for line in links):
-        if "\\" in name or name.lower() in here:
-            return IncompleteCopy(path, intent, f"the link {ntpath.basename(name)}")
-    return IncompleteCopy(path, intent, next((name for name in inside if not _OURS.match(name)), None))
+    here = {ntpath.basename(one).lower() for one in (path, _above(path), _above(_above(path)))}
+    link = next((name for name in links if "\\" in name or name.lower() in here), None)
+    foreign = f"the link {ntpath.basename(link)}" if link is not None else next((name for name in inside if not _is_ours(name)), None)
+    return IncompleteCopy(path, intent, foreign, tuple(inside))
+
+
+def _above(path: str) -> str:
+    return ntpath.dirname(path)
+
+
+def _is_ours(name: str) -> bool:
+    return _OURS.match(name) is not None and naming.is_safe_relative(name)
 
 
 def _below(output: bytes, path: str) -> tuple[str, ...]:

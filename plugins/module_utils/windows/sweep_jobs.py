@@ -129,7 +129,7 @@ def _lines(output: bytes) -> list[str]:
 
 
 def _copies(place: Place, lines: Sequence[str]) -> Iterator[FoundCopy]:
-    """Each copy begins with its folder in brackets, which no path has around it. A wildcard also matches short names, so names are checked."""
+    """Each copy begins with its folder in brackets, which no path has around it. Wildcards match short names, too: names are checked."""
     name, inside = "", list[str]()
     for line in (*lines, "[]"):
         if not line.startswith("["):

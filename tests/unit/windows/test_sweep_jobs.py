@@ -67,7 +67,8 @@ def sweep(hv: WindowsHost, *copies: Rubbish) -> tuple[Swept, ...]:
     return sweep_jobs.swept(copies, result)
 
 
-def rubbish(files: Sequence[str] = ("disks\\a%b !x!.vhdx", "manifest.json.tmp"), folders: Sequence[str] = ("disks",), name: str = COPY) -> Rubbish:
+def rubbish(files: Sequence[str] = ("disks\\a%b !x!.vhdx", "manifest.json.tmp"), folders: Sequence[str] = ("disks",),
+            name: str = COPY) -> Rubbish:
     return Rubbish(f"{PLACE.folder}\\{name}", tuple(files), tuple(folders))
 
 
@@ -90,7 +91,9 @@ def test_what_a_look_finds(hv: WindowsHost) -> None:
     assert nothing == Searched(other, True)
 
 
-@pytest.mark.parametrize("folder", ["\\\\NAS\\none\\HV01\\x", "\\\\GONE\\backup\\HV01\\x", "\\\\NAS\\closed\\HV01\\x", "\\\\NAS\\backup\\none\\HV01\\x"])
+@pytest.mark.parametrize("folder", [
+    "\\\\NAS\\none\\HV01\\x", "\\\\GONE\\backup\\HV01\\x", "\\\\NAS\\closed\\HV01\\x", "\\\\NAS\\backup\\none\\HV01\\x",
+])
 def test_what_cannot_be_reached_is_never_empty(hv: WindowsHost, folder: str) -> None:
     with hv.fleet.locked():
         server(hv).create_directory(AT_SERVER) if not server(hv).exists(AT_SERVER) else None
