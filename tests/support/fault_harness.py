@@ -1,11 +1,32 @@
 # Copyright (c) 2026, The agentless.hyperv authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The fault harness: an operation with each fault at each of its requests, and with the controller killed at each.
+r"""The fault harness: an operation with each fault at each of its requests, and with the controller killed at each.
 
 An author describes an operation once (:class:`Operation`) and says what must hold: ``after`` the run that met the fault, and
 ``healed`` after the next run, which meets none and follows whenever the first did not succeed. Each case has a host of its own that
 looks the same at each start, so that the numbers and names of a recorded clean run are those of the run that meets the fault.
+
+An example: a copy that runs as a scheduled task and writes to a share, and the clean-up that comes an hour after a fault::
+
+    def prepare(host: SimHost) -> Others:
+        host.shadows.add_foreign("D:\\")
+        return others_of(host, "\\\\NAS\\backup")
+
+    def after(seen: Seen) -> Iterator[str]:      # the run that met the fault told no lie, and touched nobody's
+        yield from touched(seen.host, seen.witness)
+        yield from false_successes(seen.host, seen.ending)
+
+    def healed(seen: Seen) -> Iterator[str]:     # nothing of ours is left but complete copies
+        yield from problems_on(seen.host, seen.witness, destinations=["\\\\NAS\\backup"], ending=seen.ending)
+
+    COPY = Operation("a copy to a share", spec, hyperv_vss_copy.run, validated(hyperv_vss_copy, name="sql01", ...),
+                     clean=healed, after=after, healed=healed, prepare=prepare, file_servers=(NAS,),
+                     next_run=NextRun(hyperv_cleanup.run, validated(hyperv_cleanup, remove=True, older_than="10m"), pause=3600))
+
+    @pytest.mark.parametrize("fault", FAULTS, ids=str)
+    def test_copy(recorded, fault):              # recorded: a fixture of the module, record(COPY)
+        check(COPY, recorded, fault, most=6)
 
 Sampling: without more, a fault is tried at ``most`` requests spread evenly over the run, three times as many for a thorough
 one, and each fault begins at another request, so that together they reach nearly all. ``FAULT_HARNESS=all`` in the environment
@@ -19,13 +40,15 @@ import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from ansible.module_utils.common.arg_spec import ModuleArgumentSpecValidator
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Deadline
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import Call
 from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.endpoint import Lane
+from simulator.fileserver import FileServer, FileServerSpec
 from simulator.fleet import Fleet, RunningHost
 from simulator.host import SimHost
 from simulator.net.contract import RESET
@@ -66,21 +89,27 @@ class Fault:
     thorough: bool = False
     """One of those that most of the others come to, seen from an operation: tried at more requests."""
 
+    def __str__(self) -> str:
+        return self.name.replace(" ", "_")
+
 
 def restart_management(host: SimHost) -> Effect:
     """The management service restarts just before the request."""
-    return Effect("management restarts", before=host.hyperv.restart_vmms)
+    def restart() -> None:
+        host.hyperv.restart_vmms()
+        host.writer.restart()
+
+    return Effect("management restarts", before=restart)
 
 
 def restart_host(host: SimHost) -> Effect:
-    """The whole host restarts in place of the request: connections, shells, programs, enumerations and jobs are gone."""
-    def restart() -> None:
-        host.service.shells.close_all()
-        host.service.enumerations.expire_all()
-        host.shadows.restart_host()
-        host.hyperv.restart_vmms()
+    """The whole host restarts in place of the request: what :meth:`SimHost.restart` ends is gone; tasks and files stay."""
+    return Effect("host restarts", executed=False, before=host.restart, status=500, transport=RESET)
 
-    return Effect("host restarts", executed=False, before=restart, status=500, transport=RESET)
+
+def restart_winrm(host: SimHost) -> Effect:
+    """The WinRM service restarts in place of the request: shells with their programs and enumerations are gone, running tasks go on."""
+    return Effect("WinRM restarts", executed=False, before=host.restart_winrm, status=500, transport=RESET)
 
 
 FAULTS: tuple[Fault, ...] = (
@@ -94,6 +123,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("unreachable from here on", lambda host: rules.lost_before(), forever=True),
     Fault("host restarts", restart_host),
     Fault("management restarts", restart_management),
+    Fault("WinRM restarts", restart_winrm),
     Fault("enumerations expire", lambda host: rules.expire_contexts()),
     Fault("401", lambda host: rules.unauthorized()),
     Fault("empty 400", lambda host: rules.http_status(400)),
@@ -122,7 +152,7 @@ class Case:
 @dataclass(frozen=True)
 class Seen:
     """What a check may look at. ``witness`` is what ``prepare`` returned; ``first`` is the run that met the fault (in ``after``
-    the same as ``ending``). The host is at rest.
+    the same as ``ending``); ``servers`` are the file servers by name. The host is at rest.
     """
 
     case: Case | None
@@ -130,6 +160,7 @@ class Seen:
     first: Ending
     host: SimHost
     witness: Any
+    servers: Mapping[str, FileServer] = field(default_factory=dict)
 
 
 Check = Callable[[Seen], Iterable[str]]
@@ -137,12 +168,26 @@ Check = Callable[[Seen], Iterable[str]]
 
 
 @dataclass(frozen=True)
+class NextRun:
+    """What follows a fault, when it is not the operation itself: another run, ``pause`` simulated seconds later.
+
+    Tasks that still run on the host go on in the pause, and leases expire.
+    """
+
+    run: Callable[[Call], dict[str, Any]]
+    params: Mapping[str, Any]
+    pause: float = 0.0
+
+
+@dataclass(frozen=True)
 class Operation:
-    """An operation and its contract. ``spec`` describes the host, ``prepare`` does to it what a spec cannot say.
+    """An operation and its contract. ``spec`` describes the host (our administrator is added to its accounts), ``file_servers`` the
+    machines with shares, ``prepare`` does to the host what a spec cannot say.
 
     ``clean`` judges the recorded run without a fault, ``after`` the run that met one, ``healed`` the next run. What holds for every
     operation is checked by the harness: an end with a result or an error of the family, a stable error code, a bounded
-    number of requests, and a next run that succeeds. ``healed`` None: what only reads needs no next run.
+    number of requests, and a next run that succeeds. ``healed`` None: what only reads needs no next run. ``next_run`` None: the next
+    run is the operation itself, at once. ``always_next``: it follows a success, too.
     """
 
     name: str
@@ -153,13 +198,16 @@ class Operation:
     after: Check
     healed: Check | None = None
     prepare: Callable[[SimHost], Any] = lambda host: None
+    file_servers: Sequence[FileServerSpec] = ()
+    next_run: NextRun | None = None
+    always_next: bool = False
 
 
-class _Watched:
+class _Watched(in_process.WrappedLane):
     """A lane that kills the controller at one message, and ends runs that never end."""
 
     def __init__(self, lane: Lane, limit: int, number: int = 0, kill: Literal["before", "after"] | None = None) -> None:
-        self._lane = lane
+        super().__init__(lane)
         self._limit = limit
         self._number = number
         self._kill = kill
@@ -176,14 +224,10 @@ class _Watched:
         self._dead = self._kill is not None and self.sent == self._number
         if self._dead and self._kill == "before":
             raise ControllerKilled
-        answer = self._lane.send(envelope, deadline, repeatable=repeatable)
+        answer = super().send(envelope, deadline, repeatable=repeatable)
         if self._dead:
             raise ControllerKilled
         return answer
-
-    def close(self) -> None:
-        """See Lane."""
-        self._lane.close()
 
 
 @dataclass(frozen=True)
@@ -201,10 +245,10 @@ class Recorded:
 def record(operation: Operation) -> Recorded:
     """Run without faults and check that the operation works at all. AssertionError with the problems."""
     with _started(operation) as (fleet, running, witness):
-        ending, names = _run(operation, fleet, running, limit=ENDLESS)
+        ending, names = _run(operation.run, operation.params, fleet, running, limit=ENDLESS)
         problems = [] if ending.succeeded else [f"the clean run {ending}"]
         with fleet.locked():
-            problems += operation.clean(Seen(None, ending, ending, running.host, witness))
+            problems += operation.clean(Seen(None, ending, ending, running.host, witness, fleet.file_servers))
     if problems:
         raise AssertionError(f"{operation.name} without any fault: " + "; ".join(problems))
     return Recorded(tuple(names))
@@ -240,21 +284,24 @@ def try_case(operation: Operation, recorded: Recorded, case: Case) -> list[str]:
         if fault.effect is not None:
             with fleet.locked():
                 host.rules.add(fault.effect(host), nth=case.number, times=None if fault.forever else 1)
-        first, sent = _run(operation, fleet, running, limit=recorded.limit, number=case.number, kill=fault.kill)
+        first, sent = _run(operation.run, operation.params, fleet, running, limit=recorded.limit, number=case.number, kill=fault.kill)
         problems = [] if fault.effect is None or _fired(host) else ["the fault did not come: the run is not the recorded one"]
         with fleet.locked():
             host.rules.clear()
             problems += _judge(first, killed=fault.kill is not None)
-            problems += operation.after(Seen(case, first, first, host, witness))
+            problems += operation.after(Seen(case, first, first, host, witness, fleet.file_servers))
         problems = [f"after the fault ({_short(first)}): {problem}" for problem in problems]
         if len(sent) > recorded.limit:
             problems.append(f"{len(sent)} requests, the clean run needs {len(recorded.requests)}")
-        if operation.healed is None or first.succeeded:
+        if operation.healed is None or (first.succeeded and not operation.always_next):
             return problems
-        second, _unused = _run(operation, fleet, running, limit=recorded.limit)
+        following = operation.next_run or NextRun(operation.run, operation.params)
+        with fleet.locked():
+            host.clock.advance(following.pause)
+        second, _unused = _run(following.run, following.params, fleet, running, limit=recorded.limit)
         with fleet.locked():
             later = [] if second.succeeded else [f"it {second}"]
-            later += operation.healed(Seen(case, second, first, host, witness))
+            later += operation.healed(Seen(case, second, first, host, witness, fleet.file_servers))
         return problems + [f"after the next run: {problem}" for problem in later]
 
 
@@ -294,9 +341,11 @@ def _fired(host: SimHost) -> bool:
 @contextmanager
 def _started(operation: Operation) -> Iterator[tuple[Fleet, RunningHost, Any]]:
     """A host as the operation wants it, listening; gone at the end. An error of the simulator itself is raised."""
-    spec = replace(operation.spec(), accounts=(in_process.ADMINISTRATOR,))
+    spec = operation.spec()
+    others = tuple(account for account in spec.accounts if account.name != in_process.ADMINISTRATOR.name)
+    spec = replace(spec, accounts=(in_process.ADMINISTRATOR, *others))
     with tempfile.TemporaryDirectory(prefix="fault-harness-") as folder:
-        fleet = Fleet([spec], Path(folder))
+        fleet = Fleet([spec], Path(folder), file_servers=operation.file_servers)
         host = fleet.simulated[spec.name]
         witness = operation.prepare(host)
         host.changes = 0
@@ -305,8 +354,17 @@ def _started(operation: Operation) -> Iterator[tuple[Fleet, RunningHost, Any]]:
             yield fleet, fleet.hosts[spec.name], witness
 
 
-def _run(operation: Operation, fleet: Fleet, running: RunningHost, *, limit: int, number: int = 0,
-         kill: Literal["before", "after"] | None = None) -> tuple[Ending, Sequence[str]]:
+def validated(module: Any, **params: Any) -> Mapping[str, Any]:
+    """The parameters of a module with its defaults, as a task's. ValueError for what it does not take."""
+    checked = ModuleArgumentSpecValidator(module.ARGUMENT_SPEC, **module.RULES).validate(params)
+    if checked.error_messages:
+        raise ValueError("; ".join(checked.error_messages))
+    values: dict[str, Any] = checked.validated_parameters
+    return values
+
+
+def _run(function: Callable[[Call], dict[str, Any]], params: Mapping[str, Any], fleet: Fleet, running: RunningHost, *, limit: int,
+         number: int = 0, kill: Literal["before", "after"] | None = None) -> tuple[Ending, Sequence[str]]:
     """One run, and the names of the requests that reached the host."""
     names: list[str] = []
 
@@ -316,6 +374,6 @@ def _run(operation: Operation, fleet: Fleet, running: RunningHost, *, limit: int
 
     with fleet.locked():
         running.host.rules.rules.insert(0, rules.FaultRule(Effect("note"), when=note))
-    ending = in_process.run(operation.run, operation.params, fleet, running,
+    ending = in_process.run(function, params, fleet, running,
                             wrap=lambda lane: _Watched(lane, limit, number, kill))
     return ending, names

@@ -5,6 +5,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +16,34 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.cim.types import 
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, OutcomeUnknown
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import Call, Plan, Step
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import shadow_copies
+from ansible_collections.agentless.hyperv.plugins.modules import hyperv_shadow_copy
+from simulator.cim.model import Account, Caller
+from simulator.fileserver import FileServerSpec
+from simulator.host import SimHost
 from simulator.hyperv.spec import VmSpec
+from simulator.soap.rules import Effect
 from simulator.spec import HostSpec, Quirks
-from simulator.windows.spec import VolumeSpec
-from support.fault_harness import FAULTS, Case, Fault, Operation, Recorded, Seen, cases, check, record, try_case
+from simulator.windows.spec import ShareSpec, VolumeSpec
+from support.fault_harness import (
+    FAULTS,
+    Case,
+    Fault,
+    NextRun,
+    Operation,
+    Recorded,
+    Seen,
+    cases,
+    check,
+    record,
+    restart_host,
+    restart_winrm,
+    try_case,
+    validated,
+)
+from support.in_process import ADMINISTRATOR, WrappedLane
+from support.leftovers import others_of, problems_on
+from support.recording import RecordingLane
+from support.windows_host import windows_host
 
 CIMV2 = "root/cimv2"
 BY_NAME = {fault.name: fault for fault in FAULTS}
@@ -197,3 +224,77 @@ def test_faults_together_reach_nearly_every_request_and_thorough_ones_more(monke
     monkeypatch.setenv("FAULT_HARNESS", "all")
     assert [case.number for case in cases(made, recorded, FAULTS[0], 6)] == list(range(1, 101))
     assert str(Case("an operation", 3, "Get X", LOST_AFTER)) == "an operation, request 3 (Get X), lost after"
+
+
+def test_another_run_may_follow_after_a_pause() -> None:
+    times: list[datetime] = []
+    begun = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+    def sweep(call: Call) -> dict[str, Any]:
+        times.append(call.clock.utcnow())
+
+        def apply(writer: Any) -> dict[str, Any]:
+            for shadow in shadow_copies.read_shadow_copies(writer):
+                shadow_copies.delete(writer, shadow.shadow_id, clock=call.clock)
+            return {}
+
+        return call.conclude(Plan((Step("delete", "shadow copies"),)), apply)
+
+    def healed(seen: Seen) -> Iterator[str]:
+        yield from problems_on(seen.host, seen.witness, destinations=["\\\\NAS\\backup"])
+        if len(seen.servers) != 1 or len(seen.host.accounts.accounts) != 2:
+            yield "the surroundings are not there"
+
+    nas = FileServerSpec("NAS", None, (VolumeSpec("C:"), VolumeSpec("E:")), (ShareSpec("backup", "E:\\backup"),))
+    made = operation(making(clean_up=False), healed=healed, prepare=lambda host: others_of(host, "\\\\NAS\\backup"), file_servers=(nas,),
+                     spec=lambda: replace(spec(), start=begun, accounts=(Account("backup", "x"),)), next_run=NextRun(sweep, {}, pause=7200))
+    recorded = record(made)
+    assert [try_case(made, recorded, case) for case in cases(made, recorded, KILLED, 100)] == [[], [], [], []]
+    assert len(times) == 4, "a killed run is never a success"
+    assert all(time - begun >= timedelta(hours=2) for time in times)
+    lazy = replace(made, next_run=NextRun(looking, {}))
+    (first, *_others) = [try_case(lazy, recorded, case) for case in cases(lazy, recorded, KILLED, 100)]
+    assert [problem.partition(" {")[0] for problem in first] == ["after the next run: left over: shadow_copy"]
+
+
+def test_a_run_that_follows_a_success_only_where_it_is_wanted() -> None:
+    runs: list[str] = []
+    made = operation(looking, next_run=NextRun(lambda call: runs.append("next") or {"changed": False}, {}))
+    recorded = record(made)
+    harmless = next(fault for fault in FAULTS if fault.name == "management restarts")
+    assert [try_case(made, recorded, case) for case in cases(made, recorded, harmless, 100)] == [[], []]
+    assert runs == []
+    assert try_case(replace(made, always_next=True), recorded, cases(made, recorded, harmless, 100)[0]) == []
+    assert runs == ["next"]
+
+
+def test_a_lane_tells_through_the_harness_that_it_is_encrypted() -> None:
+    def sealed(call: Call) -> dict[str, Any]:
+        count_volumes(call.reader)
+        return {"changed": False, "encrypted": call.reader.session.encrypted}
+
+    def told(seen: Seen) -> Iterator[str]:
+        if seen.ending.result != {"changed": False, "encrypted": True}:
+            yield f"{seen.ending.result}"
+
+    assert record(operation(sealed, clean=told)).requests == ("Enumerate Win32_Volume",)
+    assert WrappedLane(RecordingLane()).encrypted is False
+
+
+@pytest.mark.parametrize(("restart", "ended"), [(restart_host, ["shell", "task"]), (restart_winrm, ["shell"])])
+def test_what_a_restart_ends(tmp_path: Path, restart: Callable[[SimHost], Effect], ended: list[str]) -> None:
+    with windows_host(tmp_path, ready=False) as hv, hv.writer.open_shell({}), hv.fleet.locked():
+        caller, shells = Caller(ADMINISTRATOR, "ntlm", True), hv.host.service.shells
+        going = {"shell": hv.host.processes.start(caller, "more", {}, None, job=shells.all_of(caller)[0].id),
+                 "task": hv.host.processes.start(caller, "more", {}, None, job=None)}
+        effect = restart(hv.host)
+        assert effect.before is not None
+        effect.before()
+        assert [name for name, process in going.items() if process.exit_code is not None] == ended
+        assert shells.all_of(caller) == []
+
+
+def test_parameters_are_those_of_the_module() -> None:
+    assert validated(hyperv_shadow_copy, volume="D:\\")["state"] == "present"
+    with pytest.raises(ValueError, match="colour"):
+        validated(hyperv_shadow_copy, colour="blue")

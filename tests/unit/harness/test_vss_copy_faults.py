@@ -22,7 +22,7 @@ from simulator.hyperv.spec import CheckpointSpec, VmSpec
 from simulator.spec import HostSpec
 from simulator.windows.shadows import ShadowCopy
 from simulator.windows.spec import VolumeSpec
-from support.fault_harness import FAULTS, Fault, Operation, Recorded, Seen, check, record
+from support.fault_harness import FAULTS, Fault, Operation, Recorded, Seen, check, record, validated
 
 GIB = 1024**3
 STATE = "C:\\ProgramData\\agentless.hyperv"
@@ -123,7 +123,7 @@ def leftovers_of_ours(seen: Seen) -> dict[tuple[str, str], str]:
     found = {("shadow_copy", copy.shadow_id): copy.volume.mount_path for copy in own_shadows(host)}
     found |= {("link", f"{STATE}\\s\\{name}"): name for name in entries(host, STATE + "\\s")}
     found |= {("intent", f"{STATE}\\intents\\{name}"): name for name in entries(host, STATE + "\\intents")}
-    found |= {("file", name): name for name in entries(host, STATE) if name not in ("s", "intents")}
+    found |= {("file", name): name for name in entries(host, STATE) if name not in ("s", "intents", "jobs", "leases")}
     found |= {("file", name): name for name in entries(host, "C:\\Windows\\Temp")}
     found |= {("folder", name): name for name in entries(host, "C:\\ProgramData") if name.startswith("agentless.hyperv.")}
     complete = complete_copies(host)
@@ -213,9 +213,7 @@ class Contract:
 
 
 def operation(title: str, contract: Contract, **changes: Any) -> Operation:
-    params = {"name": None, "vm_id": None, "names": None, "destination": "E:\\Backup", "max_age": None, "run_id": "nightly-1",
-              "consistency": "crash", "consistency_fallback": "fail", "timeout": 14400, "vss_wait": 600, "verify": "size",
-              "keep": None, "timezone": "UTC", **changes}
+    params = validated(hyperv_vss_copy, destination="E:\\Backup", run_id="nightly-1", **changes)
     return Operation(title, spec, hyperv_vss_copy.run, params, contract.clean, contract.after, contract.healed, prepare)
 
 
