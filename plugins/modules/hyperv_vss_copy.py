@@ -6,26 +6,22 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: hyperv_vss_copy
-short_description: Copy the virtual disks of running virtual machines out of a VSS shadow copy
+short_description: Copy the virtual disks of running virtual machines out of VSS shadow copies
 version_added: 0.1.0
 description:
-  - Makes a shadow copy of the volume that holds the disks, links it, copies whole chains with robocopy to a local folder of the host,
-    verifies every file, writes a manifest last, removes the link and deletes exactly that shadow copy, whatever happens in between.
+  - Makes a shadow copy of the volume that holds the disks, links it, copies whole chains with robocopy to a local folder of the host or
+    to a share, verifies every file, writes a manifest last, removes the link and deletes exactly that shadow copy, whatever happens in
+    between.
   - One shadow copy of a volume serves all virtual machines of the task whose disks lie there.
   - The result is crash-consistent, because a shadow copy that is made through WMI engages no writers. An image results for
-    a virtual machine that is off.
+    a virtual machine that is off. With O(writers=hyperv) the guests take part, see there.
   - The copy is complete when its C(manifest.json) exists. A folder without one is an incomplete copy.
+  - Each virtual machine is copied by a scheduled task of the host, which outlives the connection. When the time of this task is over, or the
+    connection breaks, the copy goes on, and the next run takes it over. RV(job) names it. It is ended by
+    M(agentless.hyperv.hyperv_cleanup) with its O(run_id).
 author:
   - The agentless.hyperv authors (@agentless)
 options:
-  name:
-    description:
-      - Name of the one virtual machine to copy, compared without case.
-      - The task fails when there is none, and when there are several; the message lists their GUIDs.
-    type: str
-  vm_id:
-    description: GUID of the one virtual machine to copy. Takes precedence over O(name).
-    type: str
   names:
     description:
       - Names or GUIDs of the virtual machines to copy, or V(all).
@@ -34,7 +30,8 @@ options:
     elements: str
   destination:
     description:
-      - Folder of the host, on another volume than the disks. It is made when it is missing.
+      - Folder of the host, on another volume than the disks, which is made when it is missing. Or a share, or a folder in one, that is
+        there, such as V(\\\\backup01\\hyperv); O(run_as) says who knocks there.
       - Copies are in C(<destination>\<host>\<name>_<first 8 of the GUID>\<UTC time>_<run id>).
     type: str
     required: true
@@ -76,7 +73,7 @@ options:
     default: UTC
   consistency:
     description:
-      - The consistency that the copy must have. V(application) cannot be reached by this method.
+      - The consistency that the copy must have. V(application) can be reached with O(writers=hyperv) only.
     type: str
     choices: [application, crash, image]
     default: crash
@@ -87,7 +84,9 @@ options:
     choices: [fail, crash, image]
     default: fail
   timeout:
-    description: Seconds that the task may copy.
+    description:
+      - Seconds that the task may copy. After that it fails with C(timeout), while the copy goes on for an hour at most, so that
+        the next run can take it over. With O(run_as=session) the copy ends with the task.
     type: int
     default: 14400
   vss_wait:
@@ -105,17 +104,50 @@ options:
     type: str
     choices: [none, size, sha256]
     default: size
+  method:
+    description:
+      - V(vss) copies out of a shadow copy.
+      - V(live) copies the files as they are, while the virtual machine may write to them. The parts of such a copy are from different
+        instants, and nobody supports it. It is refused for disks that are chains, newer hosts refuse it for running virtual
+        machines (C(sharing_violation)), it is always reported as inconsistent, and O(keep) counts it as unverified.
+    type: str
+    choices: [vss, live]
+    default: vss
+  accept_inconsistent:
+    description: Must be V(true) for O(method=live), as an acceptance of what that means.
+    type: bool
+    default: false
+  writers:
+    description:
+      - V(none) makes the shadow copy through WMI, without any writer.
+      - V(hyperv) makes a set of shadow copies of all volumes of a virtual machine with C(diskshadow) and the Hyper-V writer, one virtual
+        machine at a time, the components of all others excluded. Guests whose integration service answers are quiesced, and the
+        files that hold their quiesced state are copied, too. The copy is called application-consistent only on evidence.
+      - C(diskshadow) exists on Server editions only.
+    type: str
+    choices: [none, hyperv]
+    default: none
+  csv_any_node:
+    description:
+      - Copy from cluster shared volumes that another node coordinates, too. Windows Server 2012 and later can make shadow copies of them
+        from any node; without this option such virtual machines are refused, since the data then travel through the other node.
+    type: bool
+    default: false
 extends_documentation_fragment:
+  - agentless.hyperv.run_as
+  - agentless.hyperv.vm_selector
   - agentless.hyperv.attributes
   - agentless.hyperv.attributes.writes
   - agentless.hyperv.attributes.action_group
 notes:
-  - Virtual machines whose disks lie on several volumes or on an SMB share, replicas, shared disks, and cluster shared volumes that
-    another node coordinates are refused, with the reason.
-  - The folder C(agentless.hyperv) below C(ProgramData) of the host holds links and intents. Only SYSTEM and Administrators may use it; the
+  - Virtual machines whose disks lie on several volumes (unless O(writers=hyperv)) or on an SMB share, replicas, shared disks, and cluster
+    shared volumes that another node coordinates are refused, with the reason.
+  - In check mode nothing is put onto the host, so a share is not looked at. The task then predicts as if it held no copies, and says so.
+  - The folder C(agentless.hyperv) below C(ProgramData) of the host holds links, intents, leases and jobs. Only SYSTEM and Administrators may use it; the
     task fails with C(state_dir_untrusted) when it is anything else.
 seealso:
   - module: agentless.hyperv.hyperv_vm_info
+  - module: agentless.hyperv.hyperv_cleanup
 """
 
 EXAMPLES = r"""
@@ -142,6 +174,28 @@ EXAMPLES = r"""
     max_age: 20h
     keep: {daily: 7, weekly: 4}
     timezone: Europe/Berlin
+
+- name: Copy to a share that knows the computer account of the host
+  agentless.hyperv.hyperv_vss_copy:
+    names: [all]
+    destination: \\backup01\hyperv
+    max_age: 20h
+    verify: sha256
+
+- name: Copy to a share of a workgroup
+  agentless.hyperv.hyperv_vss_copy:
+    name: sql01
+    destination: \\nas01\backup
+    run_as: account
+    run_as_user: HV01\backup
+    run_as_password: "{{ backup_password }}"
+
+- name: Copy with the guest quiesced, or fail
+  agentless.hyperv.hyperv_vss_copy:
+    name: sql01
+    destination: E:\Backup
+    writers: hyperv
+    consistency: application
 """
 
 RETURN = r"""
@@ -179,9 +233,10 @@ manifest:
     vm: {description: GUID and name of the virtual machine., type: dict, returned: always}
     host: {description: NetBIOS name of the host., type: str, returned: always}
     run_id: {description: The run that made the copy., type: str, returned: always}
+    method: {description: "V(vss), V(writers) or V(live).", type: str, returned: always}
     taken: {description: The instant of the data., type: str, returned: always}
     completed: {description: When the copy was complete., type: str, returned: always}
-    shadow_copy: {description: The shadow copy that it was taken from., type: str, returned: always}
+    shadow_copy: {description: "The shadow copy that it was taken from, null for a live copy.", type: str, returned: always}
     consistency: {description: "As RV(consistency).", type: dict, returned: always}
     verified: {description: "How the copy was checked: O(verify).", type: str, returned: always}
     files:
@@ -219,6 +274,18 @@ leftovers:
     id: {description: What it is., type: str, returned: always}
     location: {description: Where it is., type: str, returned: always}
     remove_with: {description: The command that removes it., type: str, returned: always}
+adopted:
+  description: Whether an earlier run had begun the copy, and this one brought it to its end. RV(manifest) names that run.
+  returned: with O(name) or O(vm_id), when there is a new copy
+  type: bool
+job:
+  description: The copy that goes on on the host when its task is over first, or that another run is making.
+  returned: when a copy is under way
+  type: dict
+  contains: &job
+    finished: {description: V(false) while it runs., type: bool, returned: always}
+    task: {description: Path of its scheduled task on the host., type: str, returned: always}
+    run_id: {description: The run that began it., type: str, returned: always}
 pruned:
   description: The older copies that were removed, or that would be in check mode, the oldest first.
   returned: with O(keep), and O(name) or O(vm_id)
@@ -267,6 +334,12 @@ results:
       elements: dict
       returned: always
       contains: *leftover
+    adopted: {description: Whether an earlier run had begun the copy., type: bool, returned: when there is a new copy}
+    job:
+      description: The copy that goes on on the host.
+      type: dict
+      returned: when a copy is under way
+      contains: *job
     pruned:
       description: The older copies that were removed.
       type: list

@@ -97,7 +97,9 @@ class CopyRecord:
     def source_folder(self, file: SourceFile) -> str:
         """The folder that a file is read from."""
         if not self.root:
-            return ntpath.dirname(file.path)
+            folder = ntpath.dirname(file.path)
+            # a backslash before the closing quote would swallow it, and robocopy takes no folder that ends with one (operations 5.5)
+            return folder + "." if folder.endswith("\\") else folder
         return ntpath.join(self.root, file.folder) if file.folder else self.root
 
     def manifest(self, copied: tuple[CopiedFile, ...], completed: datetime, unknowns: tuple[str, ...] = ()) -> Manifest:

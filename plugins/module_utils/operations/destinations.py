@@ -73,8 +73,7 @@ def check(facts: HostFacts, text: str, identity: Identity) -> Destination:
 
 def _share(facts: HostFacts, path: str, identity: Identity) -> Destination:
     server = path[2:].partition("\\")[0].casefold()
-    own = {name.casefold() for name in (facts.system.name, facts.system.fqdn) if name}
-    if server in (*own, "localhost") or server.startswith("127."):
+    if server.partition(".")[0] == facts.system.name.casefold() or server == "localhost" or server.startswith("127."):
         raise HypervError(f"The destination {path} is a share of this host itself.", error_code="destination_is_local",
                           hint="Name the folder by its local path.")
     if identity.task is None:

@@ -27,11 +27,11 @@ class Identity:
 
     task: RunAs | None
 
-    def at_share(self, host: str, domain: str | None) -> str:
+    def at_share(self, host: str) -> str:
         """Who knocks at a share, for a message: an account, never a password."""
         if self.task is None:
             return "the account of the connection, which cannot reach another machine"
-        return self.task.account or f"the computer account {(domain or 'DOMAIN').partition('.')[0].upper()}\\{host.upper()}$"
+        return self.task.account or f"the computer account {host.upper()}$"
 
 
 SYSTEM_IDENTITY = Identity(tasks.SYSTEM)

@@ -26,6 +26,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.protection.retent
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import files
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.files import CopyFolder
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.target_jobs import Doomed
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.tasks import Refusal
 
 _NOTHING_REMOVED = ("link_in_the_way", "manifest_not_removed")
 
@@ -135,8 +136,8 @@ def _prune_share(work: Sequence[tuple[Pruning, FoundCopy, dict[str, Any]]], tool
             if end.gone or end.reason == "foreign_files":
                 _gone(entry, copy, end.gone, warn)
             else:
-                code, message, hint = _NOT_GONE[end.reason or "not_reached"]
-                _fail(entry, copy, HypervError(f"{copy.folder} {message}", error_code=code, hint=hint))
+                refusal = _NOT_GONE.get(end.reason or "", _LOCKED)
+                _fail(entry, copy, HypervError(f"{copy.folder} {refusal.sentence}.", error_code=refusal.error_code, hint=refusal.hint))
 
 
 def _batches(work: Sequence[tuple[Pruning, FoundCopy, dict[str, Any]]]) -> Iterator[list[tuple[Pruning, FoundCopy, dict[str, Any]]]]:
@@ -156,11 +157,12 @@ def _batches(work: Sequence[tuple[Pruning, FoundCopy, dict[str, Any]]]) -> Itera
 
 
 _MOST_CHARACTERS = 25_000
-_NOT_GONE: Mapping[str, tuple[str, str, str]] = {
-    "link": ("link_in_the_way", "leads through a link or holds one: nothing was removed.",
-             "Links below the destination are not ours; find out who made it."),
-    "locked": ("file_not_removed", "could not be removed.", "Is a file of it open, or may the account not delete there?"),
-    "not_reached": ("file_not_removed", "was not reached.", "The next run with keep goes on."),
+_LOCKED = Refusal("file_not_removed", "could not be removed", "Is a file of it open, or may the account not delete there?")
+_NOT_GONE: Mapping[str, Refusal] = {
+    "link": Refusal("link_in_the_way", "leads through a link or holds one: nothing was removed",
+                    "Links below the destination are not ours; find out who made it."),
+    "locked": _LOCKED,
+    "not_reached": Refusal("file_not_removed", "was not reached", "The next run with keep goes on."),
 }
 
 

@@ -122,14 +122,15 @@ def prepare(call: Call) -> Prepared:
     except ValueError as error:
         raise HypervError(f"max_age: {error}", error_code="invalid_max_age") from error
     identity = run_as.read(params)
-    facts = inventory.read_host(call.reader, call.clock, _FIRST)
+    at_share = str(params["destination"]).startswith(("\\\\", "//"))
+    facts = inventory.read_host(call.reader, call.clock, ("state",) if at_share else _FIRST)  # volumes are read later there
     selection.warn_about_host(call, facts)
     destination = destinations.check(facts, params["destination"], identity)
     request = vss_plan.check_request(params, destination.path, identity, secrets.token_hex(6), max_age)
     single = bool(params["name"] or params["vm_id"])
     chosen, refused = _choose(facts, params, single)
     folder = state.state_folder(facts.system.system_drive)
-    knocks_as = identity.at_share(facts.system.name, facts.system.domain) if destination.is_share else "SYSTEM"
+    knocks_as = identity.at_share(facts.system.name) if destination.is_share else "SYSTEM"
     found, destination, ensured = _existing(call, facts, request, destination, folder, knocks_as)
     due = [machine.vm_id for machine in chosen if vss_plan.present_of(facts, machine, request, found.copies) is None]
     if due:

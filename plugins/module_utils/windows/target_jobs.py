@@ -25,6 +25,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.windows.files imp
     names_in_batches,
 )
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.jobs import Job, JobResult, Stage, Step
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.tasks import Refusal
 
 MANIFEST = "manifest.json"
 
@@ -154,15 +155,16 @@ def _folder_not_made(folder: str, knocks_as: str) -> HypervError:
                             "have rights of their own.")
 
 
-_ROBOCOPY_CODES: Mapping[int, tuple[str, str, str]] = {
-    0x70: ("destination_full", "the destination is full", "Free space there, or keep fewer copies."),
-    0x27: ("destination_full", "the destination is full", "Free space there, or keep fewer copies."),
-    0x05: ("destination_denied", "access was denied", "Give that account the right to change files there, on the share and in the folder."),
-    0x20: ("sharing_violation", "a file is opened by somebody else",
-           "A running VM's disk is opened exclusively by newer hosts: copy it out of a shadow copy (method: vss)."),
-    0x35: ("destination_unreachable", "the network path was not found", "Is the server there, and its name right?"),
-    0x40: ("destination_unreachable", "the server went away", "Is the server there?"),
-    0x43: ("destination_unreachable", "the share was not found", "Is the share's name right?"),
+_FULL = Refusal("destination_full", "the destination is full", "Free space there, or keep fewer copies.")
+_ROBOCOPY_CODES: Mapping[int, Refusal] = {
+    0x70: _FULL, 0x27: _FULL,
+    0x05: Refusal("destination_denied", "access was denied",
+                  "Give that account the right to change files there, on the share and in the folder."),
+    0x20: Refusal("sharing_violation", "a file is opened by somebody else",
+                  "A running VM's disk is opened exclusively by newer hosts: copy it out of a shadow copy (method: vss)."),
+    0x35: Refusal("destination_unreachable", "the network path was not found", "Is the server there, and its name right?"),
+    0x40: Refusal("destination_unreachable", "the server went away", "Is the server there?"),
+    0x43: Refusal("destination_unreachable", "the share was not found", "Is the share's name right?"),
 }
 """Win32 codes, which robocopy prints in hexadecimal in every language."""
 
@@ -173,11 +175,11 @@ def _expect_copied(result: JobResult, number: int, group: CopyGroup, codes: Sequ
     if outcome is not None and outcome.copied and not outcome.failed:
         return
     code = None if step is None else step.code
-    known = next((_ROBOCOPY_CODES[found] for found in reversed(codes) if found in _ROBOCOPY_CODES), None)
-    if known is not None:
-        error_code, reason, hint = known
-        raise HypervError(f"robocopy, run by {knocks_as}, could not copy {len(group.names)} file(s) into {group.target}: {reason}.",
-                          error_code=error_code, return_value=code, hint=hint)
+    refusal = next((_ROBOCOPY_CODES[found] for found in reversed(codes) if found in _ROBOCOPY_CODES), None)
+    if refusal is not None:
+        raise HypervError(
+            f"robocopy, run by {knocks_as}, could not copy {len(group.names)} file(s) into {group.target}: {refusal.sentence}.",
+            error_code=refusal.error_code, return_value=code, hint=refusal.hint)
     raise HypervError(f"robocopy could not copy {len(group.names)} file(s) into {group.target} (exit code {code}).",
                       error_code="copy_failed", return_value=code,
                       hint="Look for full or write-protected destinations, antivirus and missing rights.")
