@@ -6,7 +6,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from support.kerberos import Realm
 
 TESTS = Path(__file__).resolve().parent
 CHECKOUT = TESTS.parent
@@ -30,3 +37,12 @@ COLLECTION_ROOT = _collection_root()
 for entry in (str(TESTS), str(COLLECTION_ROOT)):
     if entry not in sys.path:
         sys.path.insert(0, entry)
+
+
+@pytest.fixture(scope="session")
+def realm() -> Iterator[Realm]:
+    """One Kerberos realm for all tests of a process; only for tests that are skipped where there can be none."""
+    from support.kerberos import realm_with_accounts  # only here: the path has to be there first
+
+    with realm_with_accounts() as running:
+        yield running

@@ -4,7 +4,7 @@
 """Kerberos from a playbook to the host, with tickets of a real MIT KDC: kinit, Negotiate, sealed messages."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from conftest import host, psrp, vm, winrm
 from controller import Controller
 from simulator.cim.model import Account
 from simulator.fleet import Fleet
-from support.kerberos import REALM, Realm, kerberos_realm, what_is_missing
+from support.kerberos import REALM, Realm, what_is_missing
 
 MISSING = what_is_missing()
 pytestmark = [pytest.mark.kerberos, pytest.mark.skipif(MISSING is not None, reason=f"no Kerberos realm on this machine: {MISSING}")]
@@ -22,10 +22,9 @@ SECRET = "T1cketPassw0rd"  # letters and digits: kadmin.local takes its queries 
 
 
 @pytest.fixture(scope="module")
-def realm() -> Iterator[Realm]:
-    with kerberos_realm() as running:
-        running.add_user(USER, SECRET)
-        yield running
+def realm(realm: Realm) -> Realm:
+    realm.add_user(USER, SECRET)
+    return realm
 
 
 @pytest.fixture()

@@ -16,7 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from simulator.cim.model import Account
+
 REALM = "CONTOSO.TEST"
+OPERATOR = Account("operator", "Secret:1", domain=REALM, groups=frozenset({"Administrators"}))
+STRANGER = Account("stranger", "x", domain=REALM)
 _PROGRAMS = ("krb5kdc", "kdb5_util", "kadmin.local", "kinit")
 _MODULES = ("k5test", "krb5", "gssapi", "kerberos")
 _SEARCH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
@@ -81,6 +85,25 @@ def kerberos_realm(*, service_host: str = "localhost") -> Iterator[Realm]:
         realm.stop()
         shutil.rmtree(realm.tmpdir, ignore_errors=True)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def realm_with_accounts() -> Iterator[Realm]:
+    """A realm with the principals of OPERATOR, whom hosts may know, and STRANGER, whom none knows."""
+    with kerberos_realm() as realm:
+        for account in (OPERATOR, STRANGER):
+            realm.add_user(account.name, account.password)
+        yield realm
+
+
+@contextlib.contextmanager
+def ticket_of(realm: Realm, account: Account) -> Iterator[None]:
+    """A ticket in the credential cache for the time of the block; afterwards the cache is empty."""
+    realm.log_on(f"{account.name}@{realm.name}", account.password)
+    try:
+        yield
+    finally:
+        realm.log_off()
 
 
 def _tell_k5test_where_plugins_are() -> None:

@@ -8,22 +8,12 @@ import os
 
 import pytest
 from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.endpoint import AuthenticationFailed
-from simulator.cim.model import Account
 from simulator.net.contract import RESET, UNAUTHORIZED, Answer
-from support.kerberos import REALM, kerberos_realm, what_is_missing
+from support.kerberos import OPERATOR, REALM, STRANGER, ticket_of, what_is_missing
 from support.listener import DONE, send
 
 pytestmark = [pytest.mark.kerberos, pytest.mark.skipif(what_is_missing() is not None, reason=str(what_is_missing()))]
 
-OPERATOR = Account("operator", "Secret:1", domain=REALM, groups=frozenset({"Administrators"}))
-
-
-@pytest.fixture(scope="module")
-def realm():
-    with kerberos_realm() as running:
-        running.add_user("operator", OPERATOR.password)
-        running.add_user("stranger", "x")
-        yield running
 
 
 @pytest.fixture(autouse=True)
@@ -32,9 +22,8 @@ def _ticket(realm, monkeypatch):
     for name, value in realm.environment.items():
         if name != "KRB5CCNAME":
             monkeypatch.setenv(name, value)
-    realm.log_on(f"operator@{REALM}", OPERATOR.password)
-    yield
-    realm.log_off()
+    with ticket_of(realm, OPERATOR):
+        yield
 
 
 def lane(host, realm, **options):
@@ -72,7 +61,7 @@ def test_a_context_that_the_host_lost_is_rebuilt(start, realm, transport):
 
 
 def test_an_account_that_the_host_does_not_know(start, realm):
-    realm.log_on(f"stranger@{REALM}", "x")
+    realm.log_on(f"stranger@{REALM}", STRANGER.password)
     host = start(account=OPERATOR)
     one = lane(host, realm, username=f"stranger@{REALM}")
     with pytest.raises(AuthenticationFailed) as caught:

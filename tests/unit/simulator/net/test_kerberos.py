@@ -8,32 +8,21 @@ import pytest
 from pypsrp.exceptions import AuthenticationError
 from pypsrp.negotiate import HTTPNegotiateAuth
 from pypsrp.wsman import WSMan
-from simulator.cim.model import Account
-from support.kerberos import REALM, kerberos_realm, what_is_missing
+from support.kerberos import OPERATOR, REALM, STRANGER, ticket_of, what_is_missing
 from winrm.exceptions import InvalidCredentialsError, WinRMTransportError
 from winrm.transport import Transport
 
 pytestmark = [pytest.mark.kerberos, pytest.mark.skipif(what_is_missing() is not None, reason=str(what_is_missing()))]
 
 MESSAGE = "<Envelope>Grüße 🖥</Envelope>" * 50
-OPERATOR = Account("operator", "Secret:1", domain=REALM, groups=frozenset({"Administrators"}))
-
-
-@pytest.fixture(scope="module")
-def realm():
-    with kerberos_realm() as running:
-        running.add_user("operator", OPERATOR.password)
-        running.add_user("stranger", "x")
-        yield running
 
 
 @pytest.fixture(autouse=True)
 def _environment(realm, monkeypatch):
     for name, value in realm.environment.items():
         monkeypatch.setenv(name, value)
-    realm.log_on(f"operator@{REALM}", OPERATOR.password)
-    yield
-    realm.log_off()
+    with ticket_of(realm, OPERATOR):
+        yield
 
 
 def transport(host, user="operator", **options):
@@ -63,7 +52,7 @@ def test_a_delegated_ticket(start_host, realm):
 
 
 def test_an_account_that_the_host_does_not_know(start_host, realm):
-    realm.log_on(f"stranger@{REALM}", "x")
+    realm.log_on(f"stranger@{REALM}", STRANGER.password)
     host = start_host([OPERATOR])
     client = transport(host, user="stranger", message_encryption="always")
     with pytest.raises(InvalidCredentialsError):
