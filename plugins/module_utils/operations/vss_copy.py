@@ -18,7 +18,7 @@ from typing import Any
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import disks
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations import copy_adoption, copy_work, shadow_lifecycle
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import copy_adoption, copy_work, shadow_lifecycle, vss_writers
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_record import CopyRecord
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_work import StillRunning, Tools
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.inventory import HostFacts
@@ -31,6 +31,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_pl
     consistency_result,
     manifest_result,
 )
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_writers import WriterCopy
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import naming
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.consistency import Verdict
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import Manifest
@@ -81,7 +82,7 @@ def execute(plan: CopyPlan, facts: HostFacts, request: Request, tools: Tools) ->
     outcomes: list[Outcome] = []
     jobs = list(plan.jobs)
     for adoption in plan.adoptions:
-        outcome = _adopt(adoption, tools)
+        outcome = _adopt(adoption, facts, request, tools)
         if outcome is not None:
             outcomes.append(outcome)
         elif isinstance(adoption.fallback, Refused):
@@ -94,6 +95,8 @@ def execute(plan: CopyPlan, facts: HostFacts, request: Request, tools: Tools) ->
 def _copy_all(jobs: Sequence[Job], facts: HostFacts, request: Request, tools: Tools) -> list[Outcome]:
     if request.method == "live":
         return _copy_live(jobs, facts, request, tools) if jobs else []
+    if request.method == "writers":
+        return [_copy_with_writers(job, facts, request, tools) for job in jobs]
     outcomes: list[Outcome] = []
     for volume in {job.volume.device_id: job.volume for job in jobs}.values():
         mine = [job for job in jobs if job.volume.device_id == volume.device_id]
@@ -218,7 +221,7 @@ def _record(job: Job, shadow: ShadowCopy | None, facts: HostFacts, request: Requ
 def _copy(outcome: Outcome, record: CopyRecord, tools: Tools) -> None:
     try:
         if tools.deadline.expired():
-            raise HypervError("The time for this task was over before the copy was begun.", error_code="timeout", hint="Raise timeout.")
+            raise _too_late()
         tools.lease.keep()
         outcome.began = True
         end = copy_work.run(tools, record)
@@ -229,8 +232,31 @@ def _copy(outcome: Outcome, record: CopyRecord, tools: Tools) -> None:
         outcome.fail(error)
 
 
-def _adopt(adoption: Adoption, tools: Tools) -> Outcome | None:
+def _copy_with_writers(job: Job, facts: HostFacts, request: Request, tools: Tools) -> Outcome:
+    outcome = Outcome(job.machine, job.verdict)
+    try:
+        if tools.deadline.expired():
+            raise _too_late()
+        tools.lease.keep()
+        _take(outcome, vss_writers.copy_machine(tools, facts, job, request))
+    except HypervError as error:  # it names what is left of the copy
+        outcome.error = error
+    return outcome
+
+
+def _take(outcome: Outcome, copy: WriterCopy) -> None:
+    outcome.record, outcome.manifest = copy.record, copy.manifest
+    _tell_leftovers([outcome], copy.leftovers)
+
+
+def _too_late() -> HypervError:
+    return HypervError("The time for this task was over before the copy was begun.", error_code="timeout", hint="Raise timeout.")
+
+
+def _adopt(adoption: Adoption, facts: HostFacts, request: Request, tools: Tools) -> Outcome | None:
     """Bring a copy of an earlier run to its end; None when nothing came of it, so that the VM is copied anew."""
+    if adoption.record.method == "writers":
+        return _adopt_with_writers(adoption, facts, request, tools)
     record = adoption.record
     verdict = adoption.fallback.verdict
     outcome = Outcome(adoption.machine, verdict, record=record, began=True)
@@ -253,6 +279,23 @@ def _adopt(adoption: Adoption, tools: Tools) -> Outcome | None:
     if outcome.manifest is None:
         return None
     _tell_leftovers([outcome], leftovers)
+    return outcome
+
+
+def _adopt_with_writers(adoption: Adoption, facts: HostFacts, request: Request, tools: Tools) -> Outcome | None:
+    record = adoption.record
+    outcome = Outcome(adoption.machine, adoption.fallback.verdict)
+    try:
+        copy = vss_writers.adopt(tools, facts, record, request.lowest)
+    except StillRunning as error:
+        outcome.error = error
+        return outcome
+    except HypervError as error:
+        tools.progress(f"{record.vm_name}: nothing came of the copy that the run {record.run_id} began: {error.message}")
+        return None
+    if copy is None:
+        return None
+    _take(outcome, copy)
     return outcome
 
 

@@ -53,7 +53,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.windows.target_jo
 
 _FIRST = ("state", "volumes")
 _BEFORE_COPYING = ("disks", "cluster")
-"""What is read only when there is anything to copy. No guest takes part in this method, so nothing is asked about guests."""
+"""What is read only when there is anything to copy. Guests are asked about only when they take part, with writers."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,8 @@ def prepare(call: Call) -> Prepared:
     found, destination, ensured = _existing(call, facts, request, destination, folder, knocks_as)
     due = [machine.vm_id for machine in chosen if vss_plan.present_of(facts, machine, request, found.copies) is None]
     if due:
-        facts = inventory.read_chains(call.reader, inventory.read_more(call.reader, facts, _BEFORE_COPYING), due)
+        parts = (*_BEFORE_COPYING, "integration") if request.method == "writers" else _BEFORE_COPYING
+        facts = inventory.read_chains(call.reader, inventory.read_more(call.reader, facts, parts), due)
         selection.warn_about_cluster(call, facts)
     plan = vss_plan.make_plan(facts, chosen, refused, request, destination, found.copies, folder,
                               _adopting(call, facts, request, folder, due))
