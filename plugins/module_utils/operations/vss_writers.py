@@ -101,8 +101,8 @@ def _checked(tools: Tools, facts: HostFacts, job: CopyJob, request: Request) -> 
     """The volumes of the set. Raises HypervError for what no set of this VM can be made of, or would be of no use for."""
     name = job.machine.name
     if not facts.system.server:
-        missing = diskshadow_runs.MISSING
-        raise HypervError(f"{name!r} cannot be copied with writers: {missing.sentence}.", error_code=missing.error_code, hint=missing.hint)
+        refusal = diskshadow_runs.MISSING
+        raise HypervError(f"{name!r} cannot be copied with writers: {refusal.sentence}.", error_code=refusal.error_code, hint=refusal.hint)
     if tools.identity.task is None:
         raise HypervError(f"{name!r} cannot be copied with writers by a program in the session.", error_code="writers_need_task",
                           hint="Its shadow copies would stay if the connection broke. Use run_as: system.")

@@ -211,7 +211,7 @@ RULES: tuple[Rule, ...] = (
          "The cluster shared volume is coordinated by another node: run there."),
     Rule("csv_owner_unknown", "blocker", VSS, lambda c: c.csv_disks > 0 and c.csv_owned is None,
          "It is not known which node coordinates the cluster shared volume."),
-    Rule("file_system", "blocker", frozenset((VSS_COPY,)),
+    Rule("file_system", "blocker", VSS,
          lambda c: any(name.upper() not in ("NTFS", "CSVFS") for name in c.file_systems),
          "Persistent shadow copies are documented for NTFS only."),
     Rule("several_volumes", "limit", frozenset((VSS_COPY,)), lambda c: c.volumes > 1 and c.state in ("running", "paused"),
