@@ -45,8 +45,6 @@ EVIDENCE: Mapping[str, str] = {
     "writers": "shadow copy set made by diskshadow",
     "live": "the live files were copied while the virtual machine may have written to them",
 }
-NO_VOLUME = "none"
-"""The volume of an intent that announces incomplete copies and no shadow copy."""
 
 
 @dataclass
@@ -189,7 +187,7 @@ def _copy_live(jobs: Sequence[Job], facts: HostFacts, request: Request, tools: T
     """The last resort (operations 5.10): no shadow copy, so the intent only tells where copies may be left incomplete."""
     outcomes = [Outcome(job.machine, job.verdict) for job in jobs]
     leftovers: list[Leftover] = []
-    intent = Intent(request.run_id, secrets.token_hex(4), system.read_time(tools.writer), NO_VOLUME, (),
+    intent = Intent(request.run_id, secrets.token_hex(4), system.read_time(tools.writer), state.NO_VOLUME, (),
                     tuple(sorted({job.folder for job in jobs})))
     state.write_intent(tools.writer, tools.folder, intent)
     try:

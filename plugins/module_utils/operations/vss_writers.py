@@ -10,6 +10,7 @@ with its recovery file.
 """
 from __future__ import annotations
 
+import ntpath
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -180,7 +181,7 @@ def adopt(tools: Tools, facts: HostFacts, record: CopyRecord, lowest: str) -> Wr
     """
     base = copy_work.job_of(record, tools.destination.path)
     contents = state_contents.read_contents(tools.writer, tools.folder)
-    home = record.folder.rpartition("\\")[0]
+    home = ntpath.dirname(record.folder)
     stems = tuple(intent.stem for intent in contents.intents
                   if intent.writers and intent.run_id.lower() == record.run_id.lower() and home in intent.folders)
     run = _Run(tools, facts, record, lowest, stems)
@@ -250,14 +251,30 @@ class _Run:
             if attempt:
                 self.tools.clock.sleep(_PAUSE)
             verdicts, intents = self._look()
+            ours = [verdict for verdict in verdicts if verdict.owner == OURS]
             left = [shadow_lifecycle.shadow_leftover(verdict.shadow_id, "suspect_shadow_copy")
                     for verdict in verdicts if verdict.owner != OURS]
-            for verdict in (verdict for verdict in verdicts if verdict.owner == OURS):
+            for verdict in ours:
                 mine = [intent for intent in intents if intent.name in verdict.intents]
                 left += shadow_lifecycle.take_back(self.tools, verdict.shadow_id, verdict.linked, mine)
-        if left or not complete:
+            if ours:  # their intents have other names now
+                intents = self._look()[1]
+        if left:
             return left + [shadow_lifecycle.intent_leftover(self.tools.folder, intent) for intent in intents]
-        return shadow_lifecycle.forget(self.tools, intents)
+        return shadow_lifecycle.forget(self.tools, intents) if complete else self._keep_telling(intents)
+
+    def _keep_telling(self, intents: Sequence[Intent]) -> list[Leftover]:
+        """Leave an intent that leads the clean-up to the incomplete copy. One that bears no shadow copy's name must not stay: it would
+        speak for the next that fits."""
+        tools, record = self.tools, self.record
+        named = [intent for intent in intents if intent.shadow_id is not None]
+        if not named:
+            told = Intent(record.run_id, secrets.token_hex(4), system.read_time(tools.writer), state.NO_VOLUME, (),
+                          (ntpath.dirname(record.folder),))
+            state.write_intent(tools.writer, tools.folder, told)
+            named = [told]
+        left = [shadow_lifecycle.intent_leftover(tools.folder, intent) for intent in named]
+        return left + shadow_lifecycle.forget(tools, [intent for intent in intents if intent.shadow_id is None])
 
     def _look(self) -> tuple[tuple[Verdict, ...], list[Intent]]:
         """What the host has that came, or may have come, of this run's intents, and these."""

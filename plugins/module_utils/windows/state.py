@@ -33,6 +33,8 @@ INTENTS = "intents"
 JOBS = "jobs"
 LEASES = "leases"
 ACTION = "create_shadow_copy"
+NO_VOLUME = "none"
+"""The volume of an intent that announces incomplete copies and no shadow copy."""
 _TEMPORARY = ".tmp"
 
 _ICACLS = "%SystemRoot%\\System32\\icacls.exe "

@@ -4,6 +4,7 @@
 """Copies with the Hyper-V writer: what their bytes prove, what is claimed of them, and that nothing of ours stays."""
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -435,6 +436,28 @@ def test_a_foreign_set_of_the_same_moment_survives(start: Start, slow_creation: 
         assert {copy.volume.mount_path for copy in left} == {volume}
     suspects = {leftover.id for leftover in error.value.leftovers if leftover.kind == "suspect_shadow_copy"}
     assert suspects == {copy.shadow_id for copy in left}
+
+
+def test_an_incomplete_copy_is_told_of_by_an_intent_that_claims_no_shadow_copy(start: Start) -> None:
+    """Killed before the set was made: whatever another product makes in the next minutes is nobody's but its own."""
+    here = start(shadow_settings=ShadowSettings(creation_seconds=30))
+
+    def kill() -> None:
+        here.host.tasks.stop(next(task for task in here.host.tasks.tasks() if task.path == "\\agentless.hyperv\\"))
+
+    def soon() -> None:
+        with here.hv.fleet.locked():
+            here.host.clock.call_later(8, kill)
+
+    error = refused(here, between=soon)
+    assert {leftover.kind for leftover in error.leftovers} == {"incomplete_copy", "intent"}
+    with here.hv.fleet.locked():
+        here.host.shadows.add_foreign("D:\\")
+        here.host.shadows.add_foreign("E:\\")
+    assert [verdict.owner for verdict in here.judge()] == ["foreign", "foreign"]
+    (intent,) = here.hv.names(f"{STATE}\\intents")
+    told = json.loads(here.hv.read(f"{STATE}\\intents\\{intent}") or b"")
+    assert (told["volume"], told["folders"]) == ("none", [f"{BACKUP}\\HV01\\web_{here.machine().id[:8]}"])
 
 
 def test_another_products_sets_are_never_touched(start: Start) -> None:
