@@ -85,6 +85,8 @@ class Instance:
 
     def raw(self, name: str) -> RawValue:
         """The raw value, None when null or absent."""
+        if name in self.values:  # hosts write names as their schema does
+            return self.values[name]
         return self._folded.get(name.lower())
 
     def _scalar(self, name: str) -> RawValue:

@@ -112,8 +112,8 @@ def _refuse_document_type(decoded: str) -> None:
 
 def _refuse_depth(root: Element) -> None:
     level = [root]
-    for _unused in range(MAX_DEPTH):
-        level = [child for node in level for child in node]
+    for _unused in range(MAX_DEPTH - 1):
+        level = [child for node in level for child in node if len(child)]  # most have no children, and need not be looked into
         if not level:
             return
     raise ProtocolError("An answer is nested too deeply.")

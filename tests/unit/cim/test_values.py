@@ -337,3 +337,9 @@ def test_the_input_of_a_method():
 
 def test_a_method_without_parameters_has_an_empty_input():
     assert wscim.encode_input("root/cimv2", "Win32_X", "M", {}) == f'<p:M_INPUT xmlns:p="{WMI}root/cimv2/Win32_X"/>'
+
+
+def test_properties_are_found_in_any_case_and_first_as_they_are_written():
+    one = Instance(V2_NAMESPACE, "Msvm_X", {"Name": "a", "NAME": "b", "Other": "c"})
+    assert [one.text(name) for name in ("Name", "NAME", "other", "OTHER", "none")] == ["a", "b", "c", "c", None]
+    assert ("oTHER" in one, "none" in one) == (True, False)

@@ -135,3 +135,13 @@ def test_ten_thousand_malformed_answers_are_all_errors_of_the_one_family(seed, a
         ASKED[asked](WsmanSession(OneAnswer(broken(seed)), ManualClock()))
     except HypervError as error:
         assert error.message
+
+
+@pytest.mark.parametrize("last", ["", "<!-- c -->", "text"])
+def test_sixty_four_levels_are_read_and_no_more(last):
+    def nested(levels):
+        return b"<a>" * (levels - 1) + b"<b>" + last.encode() + b"</b><c/>" + b"</a>" * (levels - 1)
+
+    assert len(list(xml.parse(nested(64)).iter())) == 65
+    with pytest.raises(xml.ProtocolError, match="too deeply"):
+        xml.parse(nested(65))
