@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from simulator.hyperv.model import Disk, Machine, VhdFile
+from simulator.hyperv.model import FORMAT_VHD, Disk, Machine, VhdFile
 
 DEEPEST = 50
 """More checkpoints than this in one branch are a defect to Microsoft's support (operations 2.3)."""
@@ -70,7 +70,7 @@ def mergeable(machine: Machine) -> list[Pair]:
     """What could be merged now, links in the middle of a chain before those whose child is a leaf."""
     found: list[Pair] = []
     for disk in all_disks(machine):
-        if disk.spec.shared or disk.base is None:
+        if disk.spec.shared or disk.base is None or disk.base.format == FORMAT_VHD:  # the older format has no merges here
             continue
         needed = tips(machine, disk)
         links = {id(f): f for tip in needed for f in down_to_base(disk, tip)}

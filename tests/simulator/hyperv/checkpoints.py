@@ -19,6 +19,7 @@ from simulator.hyperv.integration import component
 from simulator.hyperv.jobs import JobFailure
 from simulator.hyperv.model import FORMAT_VHD, KIND_DIFFERENCING, Checkpoint, Configuration, Disk, Machine, VhdFile
 from simulator.hyperv.spec import MIB, CheckpointKind
+from simulator.hyperv.texts import default_name
 from simulator.windows.errors import SHARING_VIOLATION, Win32Error
 
 if TYPE_CHECKING:
@@ -95,12 +96,11 @@ class Checkpoints:
         """A new checkpoint, and new files that the machine writes to from now on."""
         self._prepare(machine)
         now = self._role.clock.now()
-        label = "Backup - " if wish.kind == "recovery" else ""
-        name = wish.name if wish.name is not None else f"{machine.name} - {label}({now:%m/%d/%Y} - {now:%I:%M:%S %p})"
+        name = default_name(machine.name, wish.kind, now, self._role.locale) if wish.name is None else wish.name
         notes = wish.notes or (machine.notes if self._role.knobs.notes_are_copied else "")
         saved = wish.memory and has_memory(machine)
         checkpoint = Checkpoint(
-            checkpoint_id or self.new_id(machine), "", name[:100], wish.kind, now, machine.current_parent, notes, wish.automatic, saved,
+            checkpoint_id or self.new_id(machine), "", name, wish.kind, now, machine.current_parent, notes, wish.automatic, saved,
             machine.capture(), disks=list(machine.disks), skipped=wish.skip, guest_backup=wish.guest_backup)
         if saved:
             checkpoint.state_bytes = machine.state_bytes if machine.state == "saved" else machine.spec.memory_mb * MIB
@@ -132,6 +132,7 @@ class Checkpoints:
 
     def _prepare(self, machine: Machine) -> None:
         """All files of the machine exist, and nobody else writes to the leaves or keeps them for himself (operations F-04, F-06)."""
+        refuse_old_format(machine)
         try:
             self._role.disks.materialise_machine(machine)
             for disk in machine.disks:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from simulator.hyperv import ids
 from simulator.hyperv.spec import MIB, CheckpointKind, ComponentSpec, DiskSpec, ReferencePointSpec, RelationSpec, VmSpec
+from simulator.hyperv.texts import default_name
 
 if TYPE_CHECKING:
     from simulator.hyperv.role import HyperV
@@ -243,10 +244,9 @@ class Machine:
         by_key: dict[str, Checkpoint] = {}
         for spec in self.spec.checkpoints:
             created = self.role.started - timedelta(hours=spec.age_hours)
-            label = "Backup - " if spec.kind == "recovery" else ""
-            name = spec.name if spec.name is not None else f"{self.spec.name} - {label}({created:%m/%d/%Y} - {created:%I:%M:%S %p})"
+            name = default_name(self.spec.name, spec.kind, created, self.role.locale) if spec.name is None else spec.name[:100]
             saved = spec.kind == "standard" if spec.saved is None else spec.saved
-            checkpoint = Checkpoint((spec.checkpoint_id or ids.derive(self.id, "checkpoint", spec.key)).upper(), spec.key, name[:100],
+            checkpoint = Checkpoint((spec.checkpoint_id or ids.derive(self.id, "checkpoint", spec.key)).upper(), spec.key, name,
                                     spec.kind, created, by_key.get(spec.parent or ""), spec.notes, spec.automatic, saved,
                                     self._captured_by_spec())
             by_key[spec.key] = found[checkpoint.id] = checkpoint

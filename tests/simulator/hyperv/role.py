@@ -215,12 +215,12 @@ class HyperV:
 
     def foreign_checkpoint(self, name: str, *, kind: CheckpointKind = "recovery", label: str | None = None, notes: str = "",
                            automatic: bool = False, backup_minutes: float | None = None) -> Checkpoint:
-        """Somebody else makes a checkpoint of the only machine of that name, in an instant: a user, a backup product, Replica.
+        """Somebody else makes a checkpoint of a machine (its GUID or only name), in an instant: a user, a backup product, Replica.
 
         ``backup_minutes``: a backup (JobType 170) runs for so long and removes its checkpoint at the end. KeyError: no such machine;
         JobFailure: the files do not allow it.
         """
-        machine = self.find(name)
+        machine = self._one(name)
         quiet = kind in ("production", "recovery", "replica_application") and can_quiesce(self, machine)
         checkpoint = self.checkpoints.create(machine, Wish(kind, label, notes, automatic, quiet, memory=kind == "standard"))
         if backup_minutes is not None:
@@ -235,8 +235,11 @@ class HyperV:
         return checkpoint
 
     def foreign_removal(self, name: str, checkpoint: Checkpoint) -> None:
-        """Somebody else removes a checkpoint of the only machine of that name, in an instant; the merge comes later."""
-        self.checkpoints.destroy(self.find(name), [checkpoint])
+        """Somebody else removes a checkpoint of a machine (its GUID or only name), in an instant; the merge comes later."""
+        self.checkpoints.destroy(self._one(name), [checkpoint])
+
+    def _one(self, name: str) -> Machine:
+        return self.machines.get(name.upper()) or self.find(name)
 
     def _start_busy(self, machine: Machine) -> None:
         busy = machine.spec.busy

@@ -4,6 +4,8 @@
 """Localised texts. Clients must not match them, so a host in another language says something else (wire 2.5, wire 4)."""
 from __future__ import annotations
 
+from datetime import datetime
+
 _TEXTS: dict[str, dict[str, str]] = {
     "host_caption": {"en-US": "Hosting Computer System", "ja-JP": "ホスティング コンピューター システム",
                      "de-DE": "Hostcomputersystem", "fr-FR": "Système de l'ordinateur hôte"},
@@ -29,3 +31,12 @@ def text(name: str, locale: str) -> str:
     """One text in the language of the host; English where there is no translation."""
     known = _TEXTS[name]
     return known.get(locale, known["en-US"])
+
+
+_MOMENTS = {"ja-JP": "%Y/%m/%d - %H:%M:%S", "de-DE": "%d.%m.%Y - %H:%M:%S", "fr-FR": "%d/%m/%Y - %H:%M:%S"}
+
+
+def default_name(machine: str, kind: str, now: datetime, locale: str) -> str:
+    """The name that a checkpoint gets by itself: the machine and the time as the host writes it (operations 2.3)."""
+    moment = now.strftime(_MOMENTS.get(locale, "%m/%d/%Y - %I:%M:%S %p"))
+    return f"{machine} - {'Backup - ' if kind == 'recovery' else ''}({moment})"[:100]
