@@ -249,6 +249,8 @@ def read_policy(name: str, values: Any, defaults: Mapping[str, Any], *, used: bo
             problems.append(f"The policy {name} has no destination, and backup_destination is not set.")
     if "keep" in options:
         options["keep"] = _set(options["keep"])
+    if method == "live_copy" and options.get("verify") == "sha256":
+        del options["verify"]
     account = frozenset() if options.get("run_as") == "account" else ACCOUNT_OPTIONS
     left_out = FOREIGN.get(method, frozenset()) | account | SECRETS
     return Task(name, method, {key: value for key, value in options.items() if key not in left_out}), problems
@@ -278,6 +280,8 @@ def _fitting(method: str, options: Mapping[str, Any], own: Mapping[str, Any]) ->
     yield from (f"{key} means nothing with the method {method}" for key in sorted(FOREIGN.get(method, frozenset()) & set(own)))
     if method == "live_copy" and options.get("accept_inconsistent") is not True:
         yield "a live copy is inconsistent; the policy must say accept_inconsistent: true itself"
+    if method == "live_copy" and own.get("verify") == "sha256":
+        yield "verify: sha256 is not possible with the method live_copy, since the disk changes meanwhile"
     if options.get("run_as") == "account":
         missing = sorted(ACCOUNT_OPTIONS - set(options), reverse=True)
         if missing:

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from simulator.cim.model import Account
+from simulator.fileserver import FileServerSpec
 from simulator.fleet import Fleet
 from simulator.hyperv.spec import VmSpec
 from simulator.spec import HostSpec
@@ -46,10 +47,13 @@ def vm(name: str, **changes: Any) -> VmSpec:
 
 @pytest.fixture()
 def start_fleet(tmp_path: Path) -> Iterator[Callable[..., Fleet]]:
-    """Starts fleets that end with the test; an error of the simulator itself fails the test."""
+    """Starts fleets that end with the test; an error of the simulator itself fails the test.
+
+    Time goes on by itself: a scheduled task works while nobody asks, and a playbook looks at it now and then.
+    """
     with contextlib.ExitStack() as stack:
-        def start(*specs: HostSpec, speed: float = 0.0) -> Fleet:
-            return stack.enter_context(Fleet(specs, tmp_path / "fleet", speed=speed))
+        def start(*specs: HostSpec, speed: float = 1.0, file_servers: Sequence[FileServerSpec] = ()) -> Fleet:
+            return stack.enter_context(Fleet(specs, tmp_path / "fleet", speed=speed, file_servers=file_servers))
 
         yield start
 

@@ -4,16 +4,20 @@
 """Role ``backup``: several policies, refusals before anything is begun, one failure beside successes, results for later plays."""
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from conftest import host, vm, winrm
+from conftest import ADMIN, host, vm, winrm
 from controller import Controller, Run
+from simulator.cim.model import Account
+from simulator.fileserver import FileServerSpec
 from simulator.fleet import Fleet
 from simulator.hyperv.spec import DiskSpec
 from simulator.spec import Quirks
 from simulator.windows.shadows import ShadowCopy
+from simulator.windows.spec import ShareSpec, VolumeSpec
 
 ROLE = "agentless.hyperv.backup"
 SHOW = {"name": "results", "ansible.builtin.debug": {"var": "backup_results"}, "when": "backup_results is defined"}
@@ -23,6 +27,8 @@ POLICIES = {
     "broken": {"destination": "Q:\\Here"},
     "later": {"method": "export", "consistency": "application", "destination": "\\\\backup01\\hyperv"},
 }
+ONE = {"backup_destination": "E:\\Backup", "backup_vms": ["sql01"]}
+SWEPT, SHOWN = "Sweep what interrupted runs of ours left", "Show what interrupted runs left"
 HOSTILE = 'evil "{{ 1 + 1 }}"{% raw %}\u202e & <x>%PATH%'
 
 
@@ -111,10 +117,69 @@ def test_a_host_that_went_away_after_the_facts_has_a_report(start_fleet: Callabl
     assert '"web01" (unreachable, policy silver)' in task(run, "Fail when a virtual machine was not protected")["msg"]
 
 
+# -- as whom, and where to -----------------------------------------------------------------------------------------------
+
+NAS = FileServerSpec("NAS", None, (VolumeSpec("C:"), VolumeSpec("E:")), (ShareSpec("backup", "E:\\backup", ("NAS\\copier",)),),
+                     (Account("copier", "C0pier-Pässwörd", groups=frozenset({"Administrators"})),))
+COPIER = Account("copier", "C0pier-Pässwörd", groups=frozenset({"Administrators"}))
+"""The host and the file server know the same account: how a workgroup reaches a share (wire 7.3)."""
+
+
+def shown_or_kept(run: Run, secret: str) -> list[str]:
+    """Every line of the output and every result that holds a text, or its beginning, which no encoding changes."""
+    beginning = secret[:next(number for number, char in enumerate(secret) if not char.isascii())]
+    assert len(beginning) > 6
+    found = [line for line in run.output.splitlines() if beginning in line]
+    return found + [result.task for result in run.results if beginning in json.dumps(result.result)]
+
+
+def test_the_password_of_an_account_is_neither_shown_nor_kept(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
+    fleet = start_fleet(host("HV01", vm("sql01"), vm("web01"), vm("old01"), accounts=(ADMIN, COPIER)), file_servers=[NAS])
+    account = {"destination": "\\\\NAS\\backup", "run_as": "account", "run_as_user": "copier"}
+    wanted = {
+        "backup_run_as": "account", "backup_run_as_user": "copier", "backup_run_as_password": COPIER.password, "backup_set_stats": True,
+        "backup_policies": {"own": {**account, "run_as_password": COPIER.password}, 7: account,
+                            "wrong": {**account, "run_as_password": "Wr0ng-Pässwörd"}},
+        "backup_vms": [{"name": "sql01", "policy": "own"}, {"name": "web01", "policy": 7}, {"name": "old01", "policy": "wrong"}]}
+    run = play(controller, fleet, wanted, "-vvvv", "--diff")
+    told = results(run)
+    assert {name: (entry["policy"], entry["changed"]) for name, entry in told.items()} == {
+        "sql01": ("own", True), "web01": ("7", True), "old01": ("wrong", False)}, run.output
+    assert told["old01"]["error_code"] == "task_logon_failed"
+    assert told["sql01"]["folder"].startswith("\\\\NAS\\backup\\HV01\\sql01_")
+    assert task(run, SWEPT)["found"] == []
+    assert (shown_or_kept(run, COPIER.password), shown_or_kept(run, "Wr0ng-Pässwörd")) == ([], [])
+    assert [line for line in run.output.splitlines() if "copier" in line] != [], "at this verbosity the options are shown"
+
+
+def test_an_account_without_a_password_is_refused_before_anything_is_begun(
+        start_fleet: Callable[..., Fleet], controller: Controller) -> None:
+    fleet = start_fleet(host("HV01", vm("sql01")))
+    run = play(controller, fleet, {**ONE, "backup_run_as": "account", "backup_run_as_user": "copier"})
+    assert "run_as is account, and run_as_password is not set." in task(run, "Refuse policies and entries that mean nothing")["msg"]
+    with fleet.locked():
+        assert fleet.hosts["HV01"].host.counters.requests == 0
+
+
+def test_a_live_copy_is_inconsistent_and_says_so(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
+    fleet = start_fleet(host("HV01", vm("web01"), vm("sql01"), os_version="2012R2"))
+    live = {"method": "live_copy", "destination": "E:\\Live", "accept_inconsistent": True}
+    with fleet.locked():
+        fleet.hosts["HV01"].host.files.locked_live_disks = False
+    run = play(controller, fleet, {"backup_policies": {"live": live, "gold": POLICIES["gold"]}, "backup_verify": "sha256", "backup_vms": [
+        {"name": "web01", "policy": "live"}, {"name": "sql01", "policy": "gold"}]})
+    assert run.code == 0, run.output
+    assert {name: (entry["method"], entry["consistency"]["achieved"]) for name, entry in results(run).items()} == {
+        "web01": ("live_copy", "inconsistent"), "sql01": ("vss_copy", "crash")}
+    assert "web01 [live]: copied (inconsistent): E:\\Live\\HV01\\web01_" in " ".join(
+        task(run, "Show what became of each virtual machine")["msg"])
+    del live["accept_inconsistent"]
+    refused = play(controller, fleet, {"backup_policies": {"live": live}, "backup_vms": []})
+    assert "the policy must say accept_inconsistent: true itself" in task(refused, "Refuse policies and entries that mean nothing")["msg"]
+
+
 # -- what an interrupted run left --------------------------------------------------------------------------------------
 
-ONE = {"backup_destination": "E:\\Backup", "backup_vms": ["sql01"]}
-SWEPT, SHOWN = "Sweep what interrupted runs of ours left", "Show what interrupted runs left"
 
 
 def forgotten(fleet: Fleet, controller: Controller) -> ShadowCopy:

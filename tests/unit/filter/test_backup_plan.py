@@ -129,6 +129,7 @@ def test_problems_are_told_and_nothing_is_planned(values: dict[str, Any], says: 
     ({"method": "live_copy", "accept_inconsistent": False}, "accept_inconsistent: true"),
     ({"method": "live_copy", "accept_inconsistent": True, "writers": "hyperv"}, "writers means nothing with the method live_copy."),
     ({"method": "live_copy", "accept_inconsistent": True, "consistency": "crash"}, "consistency means nothing with the method live_copy."),
+    ({"method": "live_copy", "accept_inconsistent": True, "verify": "sha256"}, "verify: sha256 is not possible"),
     ({"accept_inconsistent": True}, "accept_inconsistent means nothing with the method vss_copy."),
 ])
 def test_values_of_policies_are_checked(policy: dict[str, Any], word: str) -> None:
@@ -163,6 +164,9 @@ def test_a_live_copy_is_accepted_by_the_policy_alone() -> None:
     role = {"consistency": "crash", "consistency_fallback": "fail", "writers": "hyperv", "vss_wait": 600, "csv_any_node": False,
             "timeout": 60}
     assert options({"method": "live_copy", "accept_inconsistent": "yes"}, **role) == {"accept_inconsistent": True, "timeout": 60}
+    live = {"method": "live_copy", "accept_inconsistent": True}
+    assert options(live, verify="sha256") == {"accept_inconsistent": True}
+    assert options(live, verify="none") == {"accept_inconsistent": True, "verify": "none"}
     assert options({"writers": "none"}, **role) == {**role, "writers": "none"}
     (problem,) = backup_plan([], [], {"x": {"method": "live_copy"}}, defaults={"accept_inconsistent": True})["problems"]
     assert "itself" in problem
