@@ -14,7 +14,7 @@ from simulator.disks.guest import Guest
 from simulator.hyperv import ids
 from simulator.hyperv.checkpoints import Checkpoints, Wish, can_quiesce
 from simulator.hyperv.diskstore import DiskStore
-from simulator.hyperv.jobs import JobTable
+from simulator.hyperv.jobs import JobFailure, JobTable
 from simulator.hyperv.knobs import BACKUP_JOB, Knobs
 from simulator.hyperv.merges import Merges
 from simulator.hyperv.model import BUSY_JOBS, Checkpoint, Configuration, Machine, VhdFile
@@ -218,9 +218,11 @@ class HyperV:
         """Somebody else makes a checkpoint of a machine (its GUID or only name), in an instant: a user, a backup product, Replica.
 
         ``backup_minutes``: a backup (JobType 170) runs for so long and removes its checkpoint at the end. KeyError: no such machine;
-        JobFailure: the files do not allow it.
+        JobFailure: the files do not allow it, or something else is being done to the machine.
         """
         machine = self._one(name)
+        if machine.busy is not None:
+            raise JobFailure(32775, "The virtual machine is busy.")
         quiet = kind in ("production", "recovery", "replica_application") and can_quiesce(self, machine)
         checkpoint = self.checkpoints.create(machine, Wish(kind, label, notes, automatic, quiet, memory=kind == "standard"))
         if backup_minutes is not None:
@@ -235,8 +237,14 @@ class HyperV:
         return checkpoint
 
     def foreign_removal(self, name: str, checkpoint: Checkpoint) -> None:
-        """Somebody else removes a checkpoint of a machine (its GUID or only name), in an instant; the merge comes later."""
-        self.checkpoints.destroy(self._one(name), [checkpoint])
+        """Somebody else removes a checkpoint of a machine (its GUID or only name), in an instant; the merge comes later.
+
+        Also while a job of ours waits for its end; JobFailure: a merge is under way.
+        """
+        machine = self._one(name)
+        if self.merges.is_running(machine):
+            raise JobFailure(32775, "The virtual machine is busy.")
+        self.checkpoints.destroy(machine, [checkpoint])
 
     def _one(self, name: str) -> Machine:
         return self.machines.get(name.upper()) or self.find(name)

@@ -306,6 +306,26 @@ def test_checkpoints_of_others(patient: MakePatient) -> None:
     assert vm.depth() == 7
 
 
+def test_others_wait_like_everybody(patient: MakePatient) -> None:
+    vm = patient()
+    first = vm.role.foreign_checkpoint(GUID)
+    vm.create()
+    with pytest.raises(JobFailure, match="busy"):
+        vm.role.foreign_checkpoint("web01")
+    vm.role.foreign_removal("web01", first)  # not what another job has begun with
+    vm.host.clock.advance(40)
+    second = next(iter(vm.machine.checkpoints.values()))
+    assert (second.parent, vm.machine.busy) == (None, "merging")
+    with pytest.raises(JobFailure, match="busy"):
+        vm.role.foreign_removal("web01", second)
+
+
+def test_storage_that_does_not_answer(patient: MakePatient) -> None:
+    vm = patient(folder="\\\\fs1.example.test\\vms\\web01")
+    assert "0x80070035" in vm.failed(vm.create())[1]
+    assert (vm.machine.checkpoints, vm.status()) == ({}, [2])
+
+
 def test_a_backup_of_another_product(patient: MakePatient) -> None:
     vm = patient()
     checkpoint = vm.role.foreign_checkpoint("web01", backup_minutes=10.0)
