@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import yaml
 
@@ -54,21 +55,22 @@ def measure(wish: Wish, rounds: int, collections: Path) -> str:
             client.record(port)  # a host makes its tables at the first question, which is not what is measured
         result = client.information(client.Player(recorded))
         Path(folder, "result.json").write_text(json.dumps(result), encoding="utf-8")
-        runs = [_run(Path(folder), ports, collections, number) for number in range(rounds)]
+        tasks = [{"name": FLOOR, FLOOR: {"msg": "{{ inventory_hostname }}"}}, {"name": ECHO, ECHO: {}}, {"name": FACTS, FACTS: {}}]
+        runs = [play(Path(folder), ports, collections, tasks if number % 2 == 0 else tasks[::-1], str(number)) for number in range(rounds)]
     parsing = client.cpu_of(lambda: client.parse(recorded), 5)
     whole = client.cpu_of(lambda: client.information(client.Player(recorded)), 5)
     return _report(wish, runs, (sum(len(answer) for answer in recorded), len(json.dumps(result))), parsing, whole)
 
 
-def _run(folder: Path, ports: dict[str, int], collections: Path, number: int) -> Round:
+def play(folder: Path, ports: dict[str, int], collections: Path, tasks: list[dict[str, Any]], title: str) -> Round:
+    """One ansible-playbook run of named tasks on all hosts. RuntimeError when any of them failed anywhere."""
     hosts = {name.lower(): {"ansible_port": port} for name, port in ports.items()}
     common = {"ansible_connection": "winrm", "ansible_host": "127.0.0.1", "ansible_winrm_scheme": "http", "ansible_winrm_transport": "ntlm",
               "ansible_user": ADMINISTRATOR.name, "ansible_password": ADMINISTRATOR.password}
-    tasks = [{"name": FLOOR, FLOOR: {"msg": "{{ inventory_hostname }}"}}, {"name": ECHO, ECHO: {}}, {"name": FACTS, FACTS: {}}]
-    play = [{"hosts": "all", "gather_facts": False, "tasks": tasks if number % 2 == 0 else tasks[::-1]}]
-    inventory, playbook, record = folder / "inventory.yml", folder / "play.yml", folder / f"cost-{number}.jsonl"
+    plays = [{"hosts": "all", "gather_facts": False, "tasks": tasks}]
+    inventory, playbook, record = folder / "inventory.yml", folder / "play.yml", folder / f"cost-{title}.jsonl"
     inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": common}}), encoding="utf-8")
-    playbook.write_text(yaml.safe_dump(play, sort_keys=False), encoding="utf-8")
+    playbook.write_text(yaml.safe_dump(plays, sort_keys=False), encoding="utf-8")
     binaries = Path(sys.executable).parent
     environment = {
         "PATH": f"{binaries}:{os.environ.get('PATH', os.defpath)}", "HOME": str(folder), "LC_ALL": "C.UTF-8", "NO_COLOR": "1",

@@ -8,6 +8,7 @@ import math
 
 import pytest
 from bench.client import operations
+from bench.copies import polls_of
 from bench.tables import Growth, Table, growth, middle, ratio, shown
 
 
@@ -63,3 +64,9 @@ def test_growth_needs_growing_sizes(sizes: list[float], costs: list[float]) -> N
 
 def test_pages_are_the_pulls() -> None:
     assert operations({"Enumerate": 16, "Pull": 7, "Get": 1}) == (17, 7)
+
+
+def test_polls_are_what_depends_on_how_long_a_host_takes() -> None:
+    looks = {"Get": 4, "Invoke PS_ScheduledTask.GetInfoByName": 3}
+    assert polls_of({"Shell Command": 5, "Shell Receive": 9, **looks}) == 4 + 6
+    assert polls_of({"Enumerate": 4, "Shell Command": 1, "Shell Receive": 1}) == 0
