@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import jobs
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.diskshadow import ShadowSet, session_job
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.files import CopyFolder
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.jobs import Job, JobResult, Stage, Step, StepResult
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.programs import UnsafeText
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.target_jobs import (
@@ -32,9 +34,20 @@ def one(line: str = 'dir "%AGH_X%"', values: dict[str, str] | None = None, **ste
     return Job((Stage((Step("look", line, **step),)),), {"X": "D:\\x"} if values is None else values)
 
 
+PLACE = CopyFolder("E:\\b", "h", "v", "c")
+SET = ShadowSet("C:\\j", "0A1B2C3D-0000-4000-8000-00000000000F", ("\\\\?\\Volume{0a1b2c3d-0000-4000-8000-000000000001}\\",))
+
+
+def in_a_set(source: str, target: str, names: list[str]) -> Job:
+    """A copy whose steps run while a shadow copy set is there."""
+    base = copy_job(PLACE, [CopyGroup(source, target, tuple(names))])
+    return session_job(SET, base.stages[:1], base.stages[1:], base.values, {}, [Step("last", 'rmdir "%AGH_COPY%"', None)], TOKEN)
+
+
 JOBS = st.one_of(
-    st.builds(lambda source, target, names, digest: copy_job([CopyGroup(source, target, tuple(names))], sha256=digest),
+    st.builds(lambda source, target, names, digest: copy_job(PLACE, [CopyGroup(source, target, tuple(names))], sha256=digest),
               SAFE, SAFE, NAMES, st.booleans()),
+    st.builds(in_a_set, SAFE, SAFE, NAMES),
     st.builds(list_job, SAFE, SAFE),
     st.builds(lambda folder: manifest_job(folder, b"{}\r\n"), SAFE),
     st.builds(lambda folder, names: prune_job([
