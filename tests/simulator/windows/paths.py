@@ -57,6 +57,8 @@ class WindowsPath:
 
 def fold(name: str) -> str:
     """The form in which two names are compared: NTFS ignores case, character by character."""
+    if name.isascii():
+        return name.upper()
     return "".join(c.upper() if len(c.upper()) == 1 else c for c in name)
 
 

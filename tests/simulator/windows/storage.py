@@ -21,13 +21,13 @@ _FICLONE = 0x40049409
 def tree_bytes(root: Path) -> int:
     """The sum of the sizes of all files below ``root``. Files that vanish meanwhile count as nothing."""
     total = 0
-    waiting = [root]
+    waiting = [os.fspath(root)]
     while waiting:
         try:
             with os.scandir(waiting.pop()) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
-                        waiting.append(Path(entry.path))
+                        waiting.append(entry.path)
                     else:
                         total += entry.stat(follow_symlinks=False).st_size
         except FileNotFoundError:

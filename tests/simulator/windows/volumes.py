@@ -67,6 +67,8 @@ class Backing:
 
     def real_name(self, name: str) -> str:
         """The name on the real disk, which allows fewer bytes than NTFS and no lone surrogates."""
+        if name.isascii() and len(name) <= _LONGEST_REAL_NAME:
+            return name
         raw = name.encode("utf-8", "surrogatepass")
         plain = all(not 0xD800 <= ord(c) <= 0xDFFF for c in name)
         if plain and len(raw) <= _LONGEST_REAL_NAME:
