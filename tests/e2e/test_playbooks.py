@@ -12,10 +12,13 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import host, vm, winrm
+from conftest import ADMIN, host, vm, winrm
 from controller import CHECKOUT, Controller
+from simulator.cim.model import Account
+from simulator.fileserver import FileServerSpec
 from simulator.fleet import Fleet
 from simulator.hyperv.spec import DiskSpec
+from simulator.windows.spec import ShareSpec, VolumeSpec
 
 BACKUP = CHECKOUT / "playbooks" / "backup.yml"
 ROLE = "agentless.hyperv.backup"
@@ -78,8 +81,56 @@ def examples(module: str) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("module", ["hyperv_vm_info", "hyperv_vss_copy", "hyperv_probe"])
+MODULES = sorted(path.stem for path in (CHECKOUT / "plugins" / "modules").glob("hyperv_*.py"))
+
+
+BACKUP_ACCOUNT = Account("backup", "B4ckup-pw", groups=frozenset({"Administrators"}))
+DRIVES = (VolumeSpec("C:"), VolumeSpec("E:"))
+FILE_SERVERS = (
+    FileServerSpec("backup01", "example.test", DRIVES, (ShareSpec("hyperv", "E:\\hyperv", ("EXAMPLE\\HV01$",)),)),
+    FileServerSpec("nas01", None, DRIVES, (ShareSpec("backup", "E:\\backup", ("NAS01\\backup",)),), (BACKUP_ACCOUNT,)),
+)
+"""The shares that examples name: one knows the computer accounts of the domain, one an account that the host has, too."""
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_the_examples_run(start_fleet: Callable[..., Fleet], controller: Controller, module: str) -> None:
-    fleet = start_fleet(host("HV01", vm("sql01"), vm("web02")))
-    run = controller.play(examples(module), controller.inventory(winrm(fleet)))
+    site = host("HV01", vm("sql01"), vm("web02"), domain="example.test", accounts=(ADMIN, BACKUP_ACCOUNT))
+    fleet = start_fleet(site, file_servers=FILE_SERVERS)
+    run = controller.play(examples(module), controller.inventory(winrm(fleet), {"backup_password": BACKUP_ACCOUNT.password}))
     assert run.code == 0, run.output
+
+
+def yaml_blocks(page: Path) -> list[Any]:
+    """The examples of a page that are YAML."""
+    return [yaml.safe_load(block.partition("```")[0]) for block in page.read_text(encoding="utf-8").split("```yaml\n")[1:]]
+
+
+def tasks_of(page: Path) -> list[dict[str, Any]]:
+    """The tasks among them."""
+    return [entry for block in yaml_blocks(page) if isinstance(block, list) for entry in block if "hosts" not in entry]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/errors.md"])
+def test_the_tasks_of_the_pages_run(start_fleet: Callable[..., Fleet], controller: Controller, page: str) -> None:
+    tasks = tasks_of(CHECKOUT / page)
+    assert tasks
+    fleet = start_fleet(host("HV01", vm("sql01"), vm("web01")))
+    run = controller.play(tasks, controller.inventory(winrm(fleet)))
+    assert run.code == 0, run.output
+
+
+def test_the_play_of_the_role_runs(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
+    page = CHECKOUT / "roles" / "backup" / "README.md"
+    ((play,),) = [block for block in yaml_blocks(page) if isinstance(block, list)]
+    policies = next(block["backup_policies"] for block in yaml_blocks(page) if isinstance(block, dict))
+    fleet = start_fleet(host("HV01", vm("sql01"), vm("scratch7"), vm("web01")))
+    playbook = controller.folder / "role.yml"
+    playbook.write_text(yaml.safe_dump([play]), encoding="utf-8")
+    run = controller.play(playbook, controller.inventory(winrm(fleet)))
+    assert run.code == 0, run.output
+    kept = run.one(f"{ROLE} : Keep what became of each virtual machine")["ansible_facts"]["backup_results"]
+    assert {entry["vm"]["name"]: entry["policy"] for entry in kept} == {"sql01": "gold", "web01": "silver"}
+    check = {"ansible.builtin.debug": {"msg": "{{ ([] | agentless.hyperv.backup_plan([], policies=backup_policies)).problems }}"}}
+    inventory = controller.inventory(winrm(fleet), {"backup_policies": policies, "vault_copier_password": "x"})
+    assert controller.play([check], inventory).one()["msg"] == []
