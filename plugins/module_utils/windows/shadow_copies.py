@@ -67,7 +67,7 @@ REFUSALS: Mapping[int, Refusal] = {
 class ShadowCopy:
     """One shadow copy. ``volume`` is the device id of what it shows; ``device`` is where its files are.
 
-    ``exposed``: the drive, folder or share where it can be seen, too. ``set_id``: all copies of one instant have the same.
+    ``exposed``: the drive, folder or share where it can be seen, too.
     """
 
     shadow_id: str
@@ -79,7 +79,6 @@ class ShadowCopy:
     no_writers: bool | None
     persistent: bool | None
     exposed: str | None = None
-    set_id: str | None = None
 
     def as_result(self) -> dict[str, object]:
         """The ``shadow_copy`` of a result."""
@@ -104,7 +103,7 @@ def from_row(row: Instance) -> ShadowCopy:
         shadow_id=row.required_text("ID"), volume=row.text("VolumeName") or "", device=row.text("DeviceObject") or "",
         created=row.time("InstallDate"), provider=_SYSTEM_PROVIDERS.get(provider, provider or "unknown"),
         client_accessible=row.boolean("ClientAccessible"), no_writers=row.boolean("NoWriters"), persistent=row.boolean("Persistent"),
-        exposed=row.text("ExposedName") or None, set_id=row.text("SetID") or None)
+        exposed=row.text("ExposedName") or None)
 
 
 def read_shadow_copies(reader: CimReader) -> tuple[ShadowCopy, ...]:

@@ -15,13 +15,17 @@ import pytest
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import vss_writers
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_work import StillRunning
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_as import Identity
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_as import SYSTEM_IDENTITY, Identity
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_plan import Request
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.tasks import RunAs
 from simulator.disks import proof
+from simulator.fileserver import FileServerSpec
 from simulator.hyperv.spec import MIB, ComponentSpec, DiskSpec, GuestSpec, IntegrationSpec, VmSpec
 from simulator.windows import vss
 from simulator.windows.programs import diskshadow
 from simulator.windows.shadows import ShadowSettings
+from simulator.windows.spec import ShareSpec, VolumeSpec
+from support.windows_host import PASSWORD
 from unit.operations.writer_site import BACKUP, ONE_DISK, OTHER, SLOW, STATE, TWO_DISKS, VOLUMES, Site, site
 
 Start = Callable[..., Site]
@@ -173,6 +177,25 @@ def test_hostile_names_stay_names(start: Start, name: str) -> None:
     copy = here.copy(name)
     assert [file.path for file in copy.manifest.files] == [f"disks\\{name}.vhdx", f"disks\\{name}-AutoRecovery.avhdx"]
     assert [shown.quiesced for shown in here.proofs(copy)] == [True]
+    assert here.left() == []
+
+
+@pytest.mark.parametrize("account", [False, True])
+def test_a_share_is_reached_by_the_same_task(start: Start, account: bool) -> None:
+    share = ShareSpec("backup", "E:\\backup", ("EXAMPLE\\HV01$", "EXAMPLE\\backup"))
+    nas = FileServerSpec("NAS", "example.test", (VolumeSpec("C:"), VolumeSpec("E:")), shares=(share,))
+    here = start(file_servers=(nas,), os_version="2012R2")
+    here.destination = "\\\\NAS\\backup"
+    copy = here.copy(identity=Identity(RunAs("EXAMPLE\\backup", PASSWORD)) if account else SYSTEM_IDENTITY)
+    assert copy.record.folder.startswith("\\\\NAS\\backup\\HV01\\web_")
+    assert proof.together(here.proofs(copy)) == []
+    assert (copy.manifest.achieved, here.left()) == ("application", [])
+
+
+@pytest.mark.parametrize("settings", [ShadowSettings(expose_volatile=True), ShadowSettings(exec_failure_ends=False)])
+def test_either_reading_of_what_diskshadow_does(start: Start, settings: ShadowSettings) -> None:
+    here = start(ONE_DISK, shadow_settings=settings)
+    assert here.copy().manifest.achieved == "application"
     assert here.left() == []
 
 

@@ -57,6 +57,7 @@ class Site:
     """One host and how a run of the collection works on it."""
 
     hv: WindowsHost
+    destination: str = BACKUP
     said: list[str] = field(default_factory=list)
 
     @property
@@ -97,12 +98,12 @@ class Site:
         hv = self.hv
         with RunLease(hv.writer, hv.clock, hv.folder, run_id) as lease:
             yield Tools(hv.writer, hv.clock, self.said.append, hv.folder, Deadline(hv.clock, timeout), busy_wait, identity, "SYSTEM",
-                        destinations.check(facts, BACKUP, identity), lease)
+                        destinations.check(facts, self.destination, identity), lease)
 
     def plan(self, facts: HostFacts, request: Request, name: str = "web") -> Job:
         """The plan's job for one VM, which must be possible."""
         chosen = [machine for machine in facts.machines if machine.name == name]
-        target = destinations.check(facts, BACKUP, SYSTEM_IDENTITY)
+        target = destinations.check(facts, self.destination, SYSTEM_IDENTITY)
         plan = vss_plan.make_plan(facts, chosen, (), request, target, (), self.hv.folder)
         assert not plan.refused, plan.refused[0].error.message
         return plan.jobs[0]
@@ -111,7 +112,7 @@ class Site:
              run_id: str = "night", between: Callable[[], None] = lambda: None, **options: Any) -> WriterCopy:
         """Copy one VM with writers. ``between``: what happens after the plan."""
         facts = self.facts()
-        request = Request(BACKUP, run_id, True, None, consistency, fallback, verify=verify, method="writers")
+        request = Request(self.destination, run_id, True, None, consistency, fallback, verify=verify, method="writers")
         # the plan must not stand in the way of a copy that shall be refused later
         job = self.plan(facts, replace(request, fallback="crash"), name)
         between()
@@ -164,7 +165,7 @@ class Site:
 
     def manifest(self, copy: WriterCopy) -> Manifest:
         """The manifest as it is on the disk."""
-        return manifests.parse((self.hv.read(f"{copy.record.folder}\\manifest.json") or b"").decode("ascii"))
+        return manifests.parse(self.real(f"{copy.record.folder}\\manifest.json").read_text("ascii"))
 
     def real(self, path: str) -> Path:
         """The file behind a path of the host."""
