@@ -20,9 +20,10 @@ from simulator.host import SimHost
 from simulator.hyperv.scenarios import many
 from simulator.soap import rules
 from simulator.spec import HostSpec, Limits
+from simulator.windows.shadows import ShadowCopy
 
 INFO, COPY = "agentless.hyperv.hyperv_vm_info", "agentless.hyperv.hyperv_vss_copy"
-COPYING = ("GONE", "LOSTCREATE", "COPY401")
+COPYING = ("GONE", "LOSTCREATE", "SETTLED", "COPY401")
 TASKS: list[dict[str, Any]] = [
     {"name": "facts", INFO: {}, "when": "not copying", "ignore_errors": True, "ignore_unreachable": True,
      "timeout": "{{ seconds | default(0) }}"},
@@ -46,16 +47,26 @@ def vanish(simulated: SimHost) -> rules.Effect:
     return rules.vanish(leave)
 
 
-def disconnect_at_robocopy(simulated: SimHost) -> None:
-    """From the first robocopy on, nothing is answered."""
-    gone: list[bool] = []
+def disconnect_at_the_job(one: SimHost) -> None:
+    """From the preparation of the copy's job on, nothing gets through."""
+    gone = False
 
-    def from_robocopy_on(view: rules.RequestView) -> bool:
-        if "robocopy" in view.document:
-            gone.append(True)
-        return bool(gone)
+    def lost(view: rules.RequestView) -> bool:
+        nonlocal gone
+        gone = gone or "run.cmd" in view.document
+        return gone
 
-    simulated.rules.add(rules.lost_before(), when=from_robocopy_on, times=None)
+    one.rules.add(rules.lost_before(), times=None, when=lost)
+
+
+def lose_the_answer_beside_another_product(one: SimHost) -> None:
+    """Nobody can tell which of two new shadow copies is ours."""
+    def once(_taken: ShadowCopy) -> None:
+        one.shadows.on_taken.remove(once)
+        one.shadows.add_foreign("D:\\", context="ClientAccessible")
+
+    one.shadows.on_taken.append(once)
+    one.rules.add(rules.lost_after(), operation="Invoke Win32_ShadowCopy.Create")
 
 
 FAULTS: dict[str, Callable[[SimHost], object]] = {
@@ -75,8 +86,9 @@ FAULTS: dict[str, Callable[[SimHost], object]] = {
     "CUT": lambda one: one.rules.add(rules.lost_after(), nth=6),
     "DOWN": lambda one: one.rules.add(rules.lost_before(), nth=5, times=None),
     "PROXY": lambda one: one.rules.add(rules.garbage(status=502), times=None),
-    "GONE": disconnect_at_robocopy,
-    "LOSTCREATE": lambda one: one.rules.add(rules.lost_after(), operation="Invoke Win32_ShadowCopy.Create"),
+    "GONE": disconnect_at_the_job,
+    "LOSTCREATE": lose_the_answer_beside_another_product,
+    "SETTLED": lambda one: one.rules.add(rules.lost_after(), operation="Invoke Win32_ShadowCopy.Create"),
     "COPY401": lambda one: one.rules.add(rules.unauthorized(), operation="Shell Receive", nth=8),
 }
 
@@ -107,7 +119,7 @@ class Played:
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
-    with Fleet(specs(), tmp_path_factory.mktemp("fleet")) as fleet:
+    with Fleet(specs(), tmp_path_factory.mktemp("fleet"), speed=1.0) as fleet:
         with fleet.locked():
             for name, arrange in FAULTS.items():
                 arrange(fleet.hosts[name].host)
@@ -175,7 +187,7 @@ def test_a_connection_lost_after_something_was_made_is_failed_so_that_a_rescue_c
     assert failed.status == "failed"
     with played.fleet.locked():
         (shadow,) = played.host("GONE").shadows.copies
-    assert {item["kind"] for item in failed["leftovers"]} >= {"shadow_copy", "link", "incomplete_copy"}
+    assert {item["kind"] for item in failed["leftovers"]} >= {"shadow_copy", "link", "intent"}
     assert {"kind": "shadow_copy", "id": shadow.shadow_id, "location": "this host",
             "remove_with": f"vssadmin delete shadows /shadow={shadow.shadow_id}"} in failed["leftovers"]
     assert played.run.of("rescued")["gone"]["msg"] == failed["error_code"]
@@ -186,9 +198,17 @@ def test_an_unknown_outcome_reports_what_looks_suspect_and_deletes_nothing(playe
     failed = played.copy("LOSTCREATE")
     assert (failed.status, failed["error_code"], failed["changed"]) == ("failed", "outcome_unknown", False)
     with played.fleet.locked():
-        (shadow,) = played.host("LOSTCREATE").shadows.copies
-    assert [(item["kind"], item["id"]) for item in failed["leftovers"]] == [("suspect_shadow_copy", shadow.shadow_id)]
+        made = {shadow.shadow_id for shadow in played.host("LOSTCREATE").shadows.copies}
+    assert len(made) == 2
+    assert {(item["kind"], item["id"]) for item in failed["leftovers"]} == {("suspect_shadow_copy", shadow_id) for shadow_id in made}
     assert played.run.of("rescued")["lostcreate"]["msg"] == "outcome_unknown"
+
+
+def test_a_lost_answer_is_settled_when_only_one_shadow_copy_can_be_meant(played: Played) -> None:
+    result = played.copy("SETTLED")
+    assert (result.status, result["changed"], result["leftovers"]) == ("ok", True, [])
+    with played.fleet.locked():
+        assert played.host("SETTLED").shadows.copies == []
 
 
 def test_a_lost_context_in_the_middle_of_a_copy_is_healed(played: Played) -> None:

@@ -329,7 +329,7 @@ class Following:
 
 
 def follow(reader: CimReader, name: TaskName, *, clock: Clock, deadline: Deadline, progress: Callable[[Following], None] | None = None,
-           shortest: float = 1.0, longest: float = 30.0, started: bool = True) -> TaskLook:
+           shortest: float = 0.5, longest: float = 30.0, started: bool = True) -> TaskLook:
     """Look at a task with growing pauses until it does not run any more, or the deadline is over.
 
     Returns the last look: ``running`` says which of both. A task that was just ``started`` may seem idle for a moment and is given

@@ -32,7 +32,8 @@ def host(start: Start) -> Callable[..., Runner]:
 
 
 def copy(runner: Runner, **params: Any) -> dict[str, Any]:
-    return runner.run(hyperv_vss_copy, **{"name": "a", "destination": "E:\\Backup", "method": "live", "accept_inconsistent": True, **params})
+    given = {"name": "a", "destination": "E:\\Backup", "method": "live", "accept_inconsistent": True, **params}
+    return runner.run(hyperv_vss_copy, **given)
 
 
 def real(runner: Runner, path: str) -> Path:

@@ -33,10 +33,11 @@ def begin(tmp_path: Path) -> Iterator[Begin]:
     """Start a host of a domain, and a file server whose share grants the right to change to ``grants``."""
     with ExitStack() as stack:
 
-        def start(grants: tuple[str, ...] = ("EXAMPLE\\HV01$",), size: int = 60 * 1024**3, computer_accounts: bool = True, **spec: Any) -> Runner:
-            server = FileServerSpec(
-                "NAS", "example.test", (VolumeSpec("C:"), VolumeSpec("E:", size)), (ShareSpec("backup", AT_SERVER, grants),), (), computer_accounts
-            )
+        def start(
+            grants: tuple[str, ...] = ("EXAMPLE\\HV01$",), size: int = 60 * 1024**3, computer_accounts: bool = True, **spec: Any
+        ) -> Runner:
+            shares = (ShareSpec("backup", AT_SERVER, grants),)
+            server = FileServerSpec("NAS", "example.test", (VolumeSpec("C:"), VolumeSpec("E:", size)), shares, (), computer_accounts)
             values = {"volumes": (VolumeSpec("C:"), VolumeSpec("D:")), "vms": (machine("a"), machine("b")), **spec}
             host = HostSpec(name="HV01", domain="example.test", accounts=(ADMINISTRATOR, NOBODY), **values)
             fleet = Fleet([host], tmp_path / "fleet", file_servers=[server])
