@@ -16,16 +16,23 @@ import pytest
 import yaml
 from conftest import host, vm, winrm
 from controller import BIN, CHECKOUT, Controller
+from simulator.fileserver import FileServerSpec
 from simulator.fleet import Fleet
 from simulator.host import SimHost
 from simulator.net.contract import STALL
 from simulator.soap.rules import Effect, RequestView, broken
+from simulator.windows.programs.base import Speeds
+from simulator.windows.spec import ShareSpec, VolumeSpec
 
 StartFleet = Callable[..., Fleet]
 CLEANUP = CHECKOUT / "playbooks" / "shadow_cleanup.yml"
 STATE = "C:\\ProgramData\\agentless.hyperv"
 COPIES = "E:\\Backup\\HV01"
-COPY = {"name": "copy", "agentless.hyperv.hyperv_vss_copy": {"name": "sql01", "destination": "E:\\Backup", "run_id": "night-1"}}
+OPTIONS = {"name": "sql01", "destination": "E:\\Backup", "run_id": "night-1", "run_as": "session"}
+"""In the session, so that nothing goes on when the controller is gone."""
+COPY = {"name": "copy", "agentless.hyperv.hyperv_vss_copy": OPTIONS}
+SHARED = {"name": "copy", "agentless.hyperv.hyperv_vss_copy": {**OPTIONS, "destination": "\\\\NAS\\backup", "run_as": "system"}}
+NAS = FileServerSpec("NAS", "example.test", (VolumeSpec("C:"), VolumeSpec("E:")), (ShareSpec("backup", "E:\\backup", ("EXAMPLE\\HV01$",)),))
 REMOVE = ("-e", "shadow_cleanup_remove=true")
 ROLE = "agentless.hyperv.shadow_cleanup : "
 LOOK = ROLE + "Look for what interrupted runs left"
@@ -41,10 +48,11 @@ def sim(fleet: Fleet) -> SimHost:
     return fleet.hosts["HV01"].host
 
 
-def kill_the_controller(fleet: Fleet, controller: Controller, inventory: Path, reached: threading.Event) -> None:
+def kill_the_controller(
+        fleet: Fleet, controller: Controller, inventory: Path, reached: threading.Event, task: dict[str, Any] | None = None) -> None:
     """Start the copy, and kill everything that belongs to the controller once the host has reached a point."""
     playbook = controller.folder / "copy.yml"
-    playbook.write_text(yaml.safe_dump([{"hosts": "hyperv", "gather_facts": False, "tasks": [COPY]}]), encoding="utf-8")
+    playbook.write_text(yaml.safe_dump([{"hosts": "hyperv", "gather_facts": False, "tasks": [task or COPY]}]), encoding="utf-8")
     running = subprocess.Popen(
         [str(BIN / "ansible-playbook"), "-i", str(inventory), str(playbook)], env=controller.environment(controller.folder / "killed"),
         cwd=controller.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
@@ -63,7 +71,7 @@ def while_robocopy_runs(fleet: Fleet) -> threading.Event:
     copying, reached = threading.Event(), threading.Event()
 
     def notice(view: RequestView) -> bool:
-        if "robocopy" in view.document:
+        if "/v:off" in view.document:  # the line that runs a job
             copying.set()
         return False
 
@@ -95,8 +103,8 @@ def names(fleet: Fleet, path: str) -> list[str]:
 
 
 def of_ours(fleet: Fleet) -> list[str]:
-    """Our links and intents, and copies without a manifest."""
-    found = [*names(fleet, STATE + "\\s"), *names(fleet, STATE + "\\intents")]
+    """Our links, intents, jobs and leases, and copies without a manifest."""
+    found = [name for part in ("s", "intents", "jobs", "leases") for name in names(fleet, f"{STATE}\\{part}")]
     for machine in names(fleet, COPIES):
         found += [folder for folder in names(fleet, f"{COPIES}\\{machine}")
                   if "manifest.json" not in names(fleet, f"{COPIES}\\{machine}\\{folder}")]
@@ -133,10 +141,12 @@ def test_a_copy_that_was_killed_is_cleaned_up_and_nothing_else(fleet: Fleet, con
     inventory = controller.inventory(winrm(fleet))
     kill_the_controller(fleet, controller, inventory, while_robocopy_runs(fleet))
     make_foreign(fleet, "ClientAccessible")
-    assert (shadows(fleet), len(of_ours(fleet))) == ((1, 3), 3), "a shadow copy; link, intent and a copy without manifest"
+    later(fleet, 120)  # the program in the session comes to its end
+    assert (shadows(fleet), len(of_ours(fleet))) == ((1, 3), 5), "a shadow copy; link, intent, job, lease and a copy without manifest"
 
     young, run, changes = play(fleet, controller, inventory, *REMOVE)
     assert (run.code, young["changed"], changes) == (0, False, 0), "the run may still be at work"
+    assert {item["status"] for item in young["found"]} == {"at_work"}
     later(fleet, 7 * HOUR)
 
     audit, run, changes = play(fleet, controller, inventory)
@@ -190,6 +200,61 @@ def test_what_cannot_be_removed_is_told_and_fails_at_the_end(fleet: Fleet, contr
         stuck.locked = False
     assert play(fleet, controller, inventory, *REMOVE)[1].code == 0
     assert (shadows(fleet), of_ours(fleet)) == ((0, 2), [])
+
+
+def while_a_task_copies(fleet: Fleet) -> threading.Event:
+    """Set once the task that copies was asked for its state; no answer comes any more."""
+    started, reached = threading.Event(), threading.Event()
+
+    def notice(view: RequestView) -> bool:
+        if "StartByPath" in view.document and "host_" not in view.document:  # not that of the look at the share
+            started.set()
+        return False
+
+    def asked(view: RequestView) -> bool:
+        if started.is_set() and view.operation == "Get":
+            reached.set()
+        return reached.is_set()
+
+    with fleet.locked():
+        sim(fleet).rules.add(Effect("notice"), when=notice, times=None)
+        sim(fleet).rules.add(Effect("silence", executed=False, status=500, transport=STALL), when=asked, times=None)
+    return reached
+
+
+def test_a_copy_to_a_share_that_died_with_its_task_is_cleaned_up_there_too(start_fleet: StartFleet, controller: Controller) -> None:
+    """A dead run that left a task, a job, a lease, and an incomplete copy at a share; then one that is cancelled while its task runs."""
+    slow = Speeds(copy_bytes_per_second=500.0, chunk=20_000)
+    fleet = start_fleet(host("HV01", vm("sql01"), domain="example.test", foreign_shadow_copies=("D:\\",), speeds=slow), file_servers=(NAS,))
+    inventory = controller.inventory(winrm(fleet))
+
+    def at_share() -> list[str]:
+        with fleet.locked():
+            files = fleet.file_servers["NAS"].files
+            return [place.path.text() for machine in files.children(files.resolve("E:\\backup\\HV01")) for place in files.children(machine)]
+
+    def our_tasks() -> list[Any]:
+        with fleet.locked():
+            return [task for task in sim(fleet).tasks.tasks() if task.path == "\\agentless.hyperv\\"]
+
+    kill_the_controller(fleet, controller, inventory, while_a_task_copies(fleet), SHARED)
+    (task,) = our_tasks()
+    later(fleet, 1700)
+    alone, run, changes = play(fleet, controller, inventory, *REMOVE, "-e", "shadow_cleanup_older_than=1s")
+    assert (run.code, alone["changed"], changes, {item["status"] for item in alone["found"]}) == (0, False, 0, {"running"}), run.output
+    with fleet.locked():
+        sim(fleet).tasks.stop(task)
+    later(fleet, 2 * HOUR)
+    done, run, _unused = play(fleet, controller, inventory, *REMOVE)
+    assert (run.code, done["leftovers"]) == (0, []), run.output
+    assert sorted(item["kind"] for item in done["removed"]) == ["incomplete_copy", "intent", "job", "lease", "shadow_copy", "task"]
+    assert (shadows(fleet), of_ours(fleet), our_tasks(), at_share()) == ((0, 1), [], [], [])
+
+    kill_the_controller(fleet, controller, inventory, while_a_task_copies(fleet), SHARED)
+    assert (len(our_tasks()), len(at_share())) == (1, 1)
+    cancelled, run, _unused = play(fleet, controller, inventory, *REMOVE, "-e", "shadow_cleanup_run_id=night-1")
+    assert (run.code, cancelled["changed"], cancelled["leftovers"]) == (0, True, []), run.output
+    assert (shadows(fleet), of_ours(fleet), our_tasks(), at_share()) == ((0, 1), [], [], [])
 
 
 def test_the_numbers_are_left_for_later_jobs(fleet: Fleet, controller: Controller) -> None:

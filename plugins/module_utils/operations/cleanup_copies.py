@@ -29,7 +29,7 @@ LIST_LINKS = Command('dir /B /S /AL "%AGH_PATH%" & dir /B /AL "%AGH_PATH%*" & di
                      reads_only=True)
 REMOVE = Command('rmdir /S /Q "%AGH_PATH%" & if exist "%AGH_PATH%" exit 3')
 _COPY = re.compile(r"\\(?P<vm>[^\\]+)\\(?P<name>\d{8}T\d{6}Z_(?P<run>[A-Za-z0-9-]{1,40}))\Z", re.ASCII)
-_OURS = re.compile(r"disks\d*(?:\\[^\\]+)?\Z|" + re.escape(FILE_NAME) + r"\.tmp\Z", re.IGNORECASE)
+_OURS = re.compile(r"(?:disks|recovery)\d*(?:\\[^\\]+)?\Z|" + re.escape(FILE_NAME) + r"\.tmp\Z", re.IGNORECASE)
 _LOCAL = re.compile(r"[A-Za-z]:\\")
 
 

@@ -75,7 +75,6 @@ class ShareWork:
             try:
                 result, outputs = self._run(sweep_jobs.look_job(batch))
             except HypervError as error:
-                self.leftovers += error.leftovers
                 status.update((place.key, MISSING) for place in batch)
                 problems.update((place.key, error.message) for place in batch)
                 continue
@@ -93,7 +92,6 @@ class ShareWork:
             try:
                 result, _unused = self._run(sweep_jobs.sweep_job(batch))
             except HypervError as error:
-                self.leftovers += error.leftovers
                 left.update((copy.folder, error.message) for copy in batch)
                 continue
             for done in sweep_jobs.swept(batch, result):
@@ -106,7 +104,12 @@ class ShareWork:
         tools = self._tools
         letters = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz") for _unused in range(6))
         name = TaskName("host", self._run_id, f"sweep{letters}")
-        end = job_runs.run(tools.writer, tools.folder, name, job, self._run_as, clock=tools.clock, deadline=Deadline(tools.clock, PATIENCE))
+        try:
+            end = job_runs.run(tools.writer, tools.folder, name, job, self._run_as, clock=tools.clock,
+                               deadline=Deadline(tools.clock, PATIENCE))
+        except HypervError as error:  # nothing that was found is of use without its result, and what is removed twice does no harm
+            self.leftovers += error.leftovers or job_runs.remove(tools.writer, tools.folder, name, clock=tools.clock)
+            raise
         self.leftovers += end.leftovers
         if end.result is None:
             self.leftovers += job_runs.remove(tools.writer, tools.folder, name, clock=tools.clock)

@@ -11,26 +11,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from ansible_collections.agentless.hyperv.plugins.modules import hyperv_cleanup, hyperv_shadow_copy, hyperv_shadow_copy_info
+from simulator.fileserver import FileServerSpec
 from simulator.host import SimHost
 from simulator.spec import HostSpec
 from simulator.windows import acl
 from simulator.windows.acl import Ace, Acl
 from simulator.windows.shadows import ShadowCopy
-from simulator.windows.spec import VolumeSpec
-from support.fault_harness import FAULTS, Fault, Operation, Recorded, Seen, check, record
+from simulator.windows.spec import ShareSpec, VolumeSpec
+from support.fault_harness import FAULTS, Fault, NextRun, Operation, Recorded, Seen, check, record, validated
 
 STATE = "C:\\ProgramData\\agentless.hyperv"
 MACHINE = "E:\\Backup\\HV01\\sql01_01234567"
 INCOMPLETE = MACHINE + "\\20260101T000000Z_old-1"
 COMPLETE = MACHINE + "\\20250101T000000Z_old-1"
+AT_SHARE = "\\\\NAS\\backup\\HV01\\sql01_01234567"
+NAS = FileServerSpec("NAS", "example.test", (VolumeSpec("C:"), VolumeSpec("E:")), (ShareSpec("backup", "E:\\backup", ("EXAMPLE\\HV01$",)),))
 
 
 def spec() -> HostSpec:
-    return HostSpec("HV01", volumes=(VolumeSpec("C:"), VolumeSpec("D:"), VolumeSpec("E:")))
+    return HostSpec("HV01", domain="example.test", volumes=(VolumeSpec("C:"), VolumeSpec("D:"), VolumeSpec("E:")))
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def make_state_folder(host: SimHost) -> None:
     aces = tuple(Ace(sid, acl.FULL, frozenset({"OI", "CI"})) for sid in (acl.SYSTEM, acl.ADMINISTRATORS))
     host.files.set_acl(host.files.resolve(STATE), Acl(aces, protected=True))
     host.files.set_owner(host.files.resolve(STATE), acl.ADMINISTRATORS)
-    for part in ("s", "intents"):
+    for part in ("s", "intents", "jobs", "leases"):
         host.files.create_directory(f"{STATE}\\{part}")
 
 
@@ -198,21 +202,50 @@ def chosen(host: SimHost) -> Witness:
     return Witness((first,))
 
 
+def remains_everywhere(host: SimHost) -> Witness:
+    """The same, with a lease, a job and its task, a copy at a share; and a run that is at work."""
+    witness = remains(host)
+    for place in ("\\\\NAS\\backup\\HV01", AT_SHARE, f"{AT_SHARE}\\20260101T000000Z_old-1", f"{AT_SHARE}\\20260101T000000Z_old-1\\disks"):
+        host.files.create_directory(place)
+    host.files.write_file(f"{AT_SHARE}\\20260101T000000Z_old-1\\disks\\a.vhdx", b"disk")
+    intent(host, "old-1_00000003.{00000000-0000-0000-0000-000000000001}", witness.foreign, (AT_SHARE,))
+    host.files.create_directory(f"{STATE}\\jobs\\host_old-1")
+    host.files.write_file(f"{STATE}\\jobs\\host_old-1\\result.txt", b"x")
+    host.tasks.add_foreign("\\agentless.hyperv\\host_old-1")
+    lease(host, "old-1")
+    host.clock.advance(7200)
+    host.files.create_directory(f"{STATE}\\jobs\\host_new-1")
+    lease(host, "new-1", 600)
+    return witness
+
+
+def lease(host: SimHost, run_id: str, minutes: float = 20) -> None:
+    """One that the run has just taken."""
+    host.files.create_directory(f"{STATE}\\leases\\{run_id}")
+    expires = (host.clock.now() + timedelta(minutes=minutes)).strftime("%Y%m%dT%H%M%SZ")
+    host.files.write_file(f"{STATE}\\leases\\{run_id}\\{expires}_{run_id}_aaaaaaaaaaaa.lease", b"lease")
+
+
 class CleaningUp:
-    """``remove: true`` after two interrupted runs."""
+    """``remove: true`` after interrupted runs, beside one that is at work."""
 
     def clean(self, seen: Seen) -> Iterable[str]:
         yield from self.after(seen)
         assert seen.ending.result is not None
         kinds = sorted(item["kind"] for item in seen.ending.result["removed"])
-        if kinds != ["incomplete_copy", "intent", "intent", "link", "shadow_copy", "shadow_copy"]:
+        each = ["incomplete_copy", "intent", "shadow_copy"]
+        if kinds != sorted([*each, *each, "intent", "job", "lease", "link", "task"]):
             yield f"removed {kinds}"
 
     def after(self, seen: Seen) -> Iterable[str]:
         yield from of_others(seen)
         if names(seen.host, COMPLETE) != ["disks", "manifest.json"]:
             yield "the complete copy was touched"
+        if "host_new-1" not in names(seen.host, STATE + "\\jobs") or "new-1" not in names(seen.host, STATE + "\\leases"):
+            yield "the run at work was touched"
         left = {*own(seen.host), *links(seen.host), *intents(seen.host), *(name for name in names(seen.host, MACHINE) if "2026" in name)}
+        left |= {*names(seen.host, AT_SHARE), *(task.name for task in seen.host.tasks.tasks() if task.path == "\\agentless.hyperv\\")}
+        left |= {name for part in ("jobs", "leases") for name in names(seen.host, f"{STATE}\\{part}") if "new-1" not in name}
         if seen.ending.succeeded and left:
             yield f"a success, and there is still {left}"
         if seen.ending.result is not None and seen.ending.result.get("failed"):
@@ -242,8 +275,8 @@ def operations() -> list[Operation]:
             "hyperv_shadow_copy absent", spec, hyperv_shadow_copy.run, params(state="absent", id=CHOSEN), deleting.clean, deleting.after,
             deleting.healed, chosen),
         Operation(
-            "hyperv_cleanup", spec, hyperv_cleanup.run, {"remove": True, "older_than": "1h"}, cleaning.clean, cleaning.after,
-            cleaning.healed, remains),
+            "hyperv_cleanup", spec, hyperv_cleanup.run, validated(hyperv_cleanup, remove=True), cleaning.clean, cleaning.after,
+            cleaning.healed, remains_everywhere, (NAS,), NextRun(hyperv_cleanup.run, validated(hyperv_cleanup, remove=True), 7200)),
     ]  # fmt: skip
 
 
