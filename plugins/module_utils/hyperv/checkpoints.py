@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.paths import parse_path
-from ansible_collections.agentless.hyperv.plugins.module_utils.cim.types import Instance
-from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.identity import as_guid, owner_of
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim.types import Instance, Reference
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.identity import NAMESPACE, as_guid, owner_of
 
 _PREFIX = "microsoft:hyper-v:snapshot:"
 _TYPES: Mapping[str, str] = {
@@ -38,6 +38,11 @@ class Checkpoint:
     automatic: bool | None
     saved_state: bool | None
     notes: str | None
+
+    @property
+    def reference(self) -> Reference:
+        """The address of its settings."""
+        return Reference(NAMESPACE, "Msvm_VirtualSystemSettingData", {"InstanceID": self.instance_id})
 
 
 def parent_id(path: str | None) -> str | None:

@@ -131,9 +131,12 @@ def read_chain(reader: CimReader, leaf: str) -> Chain:
 
 
 def _inspect(reader: CimReader, path: str) -> ChainLink:
-    link = read_setting(reader, path)
-    state = _embedded(reader.ask(IMAGE_SERVICE, "GetVirtualHardDiskState", {"Path": path}), "State", path)
-    return replace(link, file_size=state.integer("FileSize"))
+    return replace(read_setting(reader, path), file_size=read_file_size(reader, path))
+
+
+def read_file_size(reader: CimReader, path: str) -> int | None:
+    """The size in bytes of one virtual disk file; one request. Raises HypervError ``disk_missing`` or ``disk_unreadable``."""
+    return _embedded(reader.ask(IMAGE_SERVICE, "GetVirtualHardDiskState", {"Path": path}), "State", path).integer("FileSize")
 
 
 def read_setting(reader: CimReader, path: str) -> ChainLink:
