@@ -69,7 +69,7 @@ class Played:
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
     marker = tmp_path_factory.mktemp("marker") / "touched"
-    with Fleet([host("HOSTILE", *specs(), start=datetime.now(UTC))], tmp_path_factory.mktemp("fleet")) as fleet:
+    with Fleet([host("HOSTILE", *specs(), start=datetime.now(UTC))], tmp_path_factory.mktemp("fleet"), speed=1.0) as fleet:
         controller = Controller(tmp_path_factory.mktemp("controller"), CHECKOUT / ".build" / "path")
         inventory = controller.inventory(winrm(fleet, marker=str(marker)))
         extra = Path(controller.folder / "extra.json")

@@ -143,7 +143,7 @@ def change(fleet: Fleet, copied: Run) -> None:
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    with Fleet(specs(), tmp_path_factory.mktemp("fleet")) as fleet:
+    with Fleet(specs(), tmp_path_factory.mktemp("fleet"), speed=1.0) as fleet:
         controller = Controller(tmp_path_factory.mktemp("controller"), CHECKOUT / ".build" / "path")
         hosts = controller.inventory(inventory(fleet))
         before = counters(fleet)
