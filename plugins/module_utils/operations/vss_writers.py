@@ -218,12 +218,12 @@ class _Run:
             session = diskshadow_runs.read_end(end, end.result)
             self._expect_copied(session)
             record, copied = self._proven(session)
-            manifest = copy_work.close(self.tools, record, copied)
+            manifest, put = copy_work.close(self.tools, record, copied)
         except HypervError as error:
             error.leftovers = (*error.leftovers, *end.leftovers)
-            gone = end.result is not None and (end.result.good("tidy") or not end.result.good("make"))
+            gone = end.result is not None and writer_sets.folder_is_gone(end.result, end.outputs)
             raise self.failed(error, folder_gone=gone) from error
-        left = [*end.leftovers, *self.close(complete=True)]
+        left = [*end.leftovers, *put, *self.close(complete=True)]
         return WriterCopy(record, manifest, session.shadow_ids, tuple(left))
 
     def failed(self, error: HypervError, *, folder_gone: bool = False, looks: int = 1) -> HypervError:

@@ -24,7 +24,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_pl
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import naming
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.consistency import BUILD_2016
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import diskshadow
-from ansible_collections.agentless.hyperv.plugins.module_utils.windows.jobs import Job, Stage, Step
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.jobs import Job, JobResult, Stage, Step
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import Intent, StateFolder
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.target_jobs import read_digest
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.volumes import Volume
@@ -36,6 +36,7 @@ QUIESCED = ("filesystem", "application")
 """Levels that need evidence."""
 SNAPSHOT_FILE = "BackupSnapshot.xml"
 LONGEST_PATH = 259
+TIDY = "tidy"
 
 _ROBOCOPY = "%SystemRoot%\\System32\\robocopy.exe "
 _CERTUTIL = "%SystemRoot%\\System32\\certutil.exe "
@@ -264,7 +265,7 @@ def job_of(record: CopyRecord, made: diskshadow.ShadowSet, base: Job, intents: S
     inner = [Stage(tuple(first)), *([need_stage(extras)] if must_recover else []), *base.stages[1:],
              *extra_stages(extras, sha256=record.verify == "sha256")]
     # an empty folder of a copy that did not come about goes at once
-    after = [Step("tidy", 'rmdir "%AGH_COPY%"', None, 'not exist "%AGH_COPY%\\"')]
+    after = [Step(TIDY, 'rmdir "%AGH_COPY%" & if exist "%AGH_COPY%\\" (echo stays) else (echo gone)', None, keep=True)]
     return diskshadow.session_job(made, [stale_stage(extras), base.stages[0]], inner, values, base.files, after, token)
 
 
@@ -272,7 +273,12 @@ def outputs_of(record: CopyRecord, base: Job) -> tuple[str, ...]:
     """The steps of such a job whose outputs are read, also of one that an earlier run began."""
     extras = [step.name for stage in extra_stages(extras_of(record), sha256=record.verify == "sha256") for step in stage.steps if step.keep]
     lists = [f"list{name.lower()}" for name in _sources(base)]
-    return (diskshadow.SESSION, diskshadow.TOLD, diskshadow.CODES, "ids", *lists, *base.outputs, *extras)
+    return (diskshadow.SESSION, diskshadow.TOLD, diskshadow.CODES, TIDY, "ids", *lists, *base.outputs, *extras)
+
+
+def folder_is_gone(outer: JobResult, outputs: Mapping[str, bytes]) -> bool:
+    """Whether nothing of the copy's folder is there: it was never made, or was empty in the end."""
+    return not outer.good("make") or outputs.get(TIDY, b"").strip().endswith(b"gone")
 
 
 def _sources(base: Job) -> tuple[str, ...]:
