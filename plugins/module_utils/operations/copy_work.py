@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Deadline
-from ansible_collections.agentless.hyperv.plugins.module_utils.errors import ConnectionFailed, HypervError, Leftover
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import copy_record, destinations, shadow_lifecycle, vss_verify
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_record import CopyRecord, SourceFile
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.destinations import Destination
@@ -25,7 +25,6 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.windows import jo
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.files import CopyFolder
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.job_runs import JobEnd
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.jobs import Job
-from ansible_collections.agentless.hyperv.plugins.module_utils.windows.leases import LeaseLost
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.target_jobs import Arrived, CopyGroup
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.tasks import Following, TaskName
 
@@ -98,7 +97,7 @@ def follow(tools: Tools, record: CopyRecord, outputs: Sequence[str], *, started:
     try:
         end = job_runs.finish(tools.writer, tools.folder, name, clock=tools.clock, deadline=tools.deadline, outputs=outputs,
                               progress=_progress(tools, record), started=started)
-    except (ConnectionFailed, LeaseLost) as error:
+    except job_runs.NotFollowed as error:
         raise _still_running(name, error.message, error.error_code) from error
     if end.running:
         raise _still_running(name, "The time for this task was over before the copy was complete.", "timeout")
@@ -115,7 +114,7 @@ def adopt(tools: Tools, record: CopyRecord, outputs: Sequence[str] | None = None
     try:
         end = job_runs.adopt(tools.writer, tools.folder, name, clock=tools.clock, deadline=tools.deadline, outputs=outputs,
                              progress=_progress(tools, record))
-    except (ConnectionFailed, LeaseLost) as error:
+    except job_runs.NotFollowed as error:
         raise _still_running(name, error.message, error.error_code) from error
     if end is not None and end.running:
         raise _still_running(name, "The time for this task was over before the copy was complete.", "timeout")
@@ -164,31 +163,39 @@ def progress_line(record: CopyRecord, seconds: float, percent: float | None) -> 
 # -- verification and manifest -------------------------------------------------------------------------------------------
 
 
-def conclude(tools: Tools, record: CopyRecord, end: JobEnd) -> Manifest:
-    """Verify what a job brought, and write the manifest. Raises HypervError for what is not as it should be."""
-    return close(tools, record, verified(tools, record, end))
+def conclude(tools: Tools, record: CopyRecord, end: JobEnd) -> tuple[Manifest, tuple[Leftover, ...]]:
+    """Verify what a job brought, and write the manifest. Returns it, and what could not be removed of the jobs.
+
+    Raises HypervError for what is not as it should be.
+    """
+    manifest, left = close(tools, record, verified(tools, record, end))
+    return manifest, (*end.leftovers, *left)
 
 
 def verified(tools: Tools, record: CopyRecord, end: JobEnd) -> tuple[CopiedFile, ...]:
     """The files that a job brought, compared with their sources as the task wants it. Raises HypervError for what is not so."""
-    assert end.result is not None
+    if end.result is None:
+        raise HypervError(f"The job that copied {record.vm_name!r} left no result.", error_code="job_no_result")
     groups = groups_of(record)
     arrived = target_jobs.copied([group for group, _members in groups], end.result, end.outputs, end.codes,
                                  sha256=record.verify == vss_verify.SHA256, knocks_as=tools.knocks_as)
     return _verified(record, [file for _group, files in groups for file in files], arrived)
 
 
-def close(tools: Tools, record: CopyRecord, copied: tuple[CopiedFile, ...]) -> Manifest:
-    """Look at the disks among the copied files, and write the manifest. Raises HypervError ``verify_failed``, ``manifest_not_written``."""
+def close(tools: Tools, record: CopyRecord, copied: tuple[CopiedFile, ...]) -> tuple[Manifest, tuple[Leftover, ...]]:
+    """Look at the disks among the copied files, and write the manifest. Returns it, and what could not be removed of a job.
+
+    Raises HypervError ``verify_failed``, ``file_not_written`` or ``manifest_not_written``.
+    """
     unknowns: tuple[str, ...] = ()
     if record.verify != vss_verify.NONE:
         members = [file for _group, files in groups_of(record) for file in files]
         unknowns = vss_verify.check_images(tools.writer, record.folder, members, at_share=tools.destination.volume is None)
     manifest = record.manifest(copied, system.read_time(tools.writer), unknowns)
-    destinations.put_manifest(tools.writer, tools.folder, tools.destination, name_of(record), tools.identity, record.folder,
-                              manifests.dump(manifest), clock=tools.clock, deadline=tools.deadline)
+    left = destinations.put_manifest(tools.writer, tools.folder, tools.destination, name_of(record), tools.identity, record.folder,
+                                     manifests.dump(manifest), clock=tools.clock, deadline=tools.deadline)
     tools.progress(f"{record.vm_name}: copied, {manifest.size} bytes, verified: {manifest.verified}")
-    return manifest
+    return manifest, left
 
 
 def _verified(record: CopyRecord, members: Sequence[SourceFile], arrived: Sequence[Arrived]) -> tuple[CopiedFile, ...]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader, CimWriter
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Clock, Deadline
-from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.inventory import HostFacts
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_as import Identity
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import naming
@@ -110,32 +110,37 @@ def read_share(writer: CimWriter, folder: StateFolder, destination: Destination,
 
 
 def put_manifest(writer: CimWriter, folder: StateFolder, destination: Destination, copy: TaskName, identity: Identity, into: str,
-                 manifest: bytes, *, clock: Clock, deadline: Deadline) -> None:
-    """Write the manifest of a copy, whole or not at all. Raises HypervError ``file_not_written`` or ``manifest_not_written``."""
+                 manifest: bytes, *, clock: Clock, deadline: Deadline) -> tuple[Leftover, ...]:
+    """Write the manifest of a copy, whole or not at all; what could not be removed of the task that did it.
+
+    Raises HypervError ``file_not_written`` or ``manifest_not_written``.
+    """
     path = f"{into}\\{FILE_NAME}"
     if not destination.is_share:
         files.write_text(writer, path + ".tmp", path, manifest)
-        return
+        return ()
     name = TaskName(copy.subject, copy.run_id, f"put{_letters()}")
-    result = _run(writer, folder, name, target_jobs.manifest_job(into, manifest), identity, clock, deadline)
+    result, left = _run(writer, folder, name, target_jobs.manifest_job(into, manifest), identity, clock, deadline)
     target_jobs.expect_manifest(result, into)
+    return left
 
 
 def prune_share(writer: CimWriter, folder: StateFolder, run_id: str, identity: Identity, copies: Sequence[Doomed], *, clock: Clock,
-                deadline: Deadline) -> tuple[Pruned, ...]:
-    """Remove copies at a share; one task for all of them."""
+                deadline: Deadline) -> tuple[tuple[Pruned, ...], tuple[Leftover, ...]]:
+    """Remove copies at a share; one task for all of them. What became of each, and what could not be removed of the task."""
     name = TaskName("host", run_id, f"prune{_letters()}")
-    return target_jobs.pruned(copies, _run(writer, folder, name, target_jobs.prune_job(copies), identity, clock, deadline))
+    result, left = _run(writer, folder, name, target_jobs.prune_job(copies), identity, clock, deadline)
+    return target_jobs.pruned(copies, result), left
 
 
 def _run(writer: CimWriter, folder: StateFolder, name: TaskName, job: Job, identity: Identity, clock: Clock,
-         deadline: Deadline) -> JobResult:
+         deadline: Deadline) -> tuple[JobResult, tuple[Leftover, ...]]:
     patience = Deadline(clock, max(PATIENCE, deadline.remaining()))
     end = job_runs.run(writer, folder, name, job, _task(identity), clock=clock, deadline=patience)
     if end.result is None:
         raise HypervError(f"The task {name.text} did not end in time.", error_code="timeout",
                           leftovers=job_runs.remove(writer, folder, name, clock=clock))
-    return end.result
+    return end.result, end.leftovers
 
 
 def _task(identity: Identity) -> RunAs:

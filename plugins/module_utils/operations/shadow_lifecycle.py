@@ -11,6 +11,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimWriter
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Clock
@@ -24,6 +25,8 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.windows.volumes i
 
 _TRIES = 3
 _PAUSE = 5.0
+_NO_TIME = datetime.fromtimestamp(0, UTC)
+"""Of an intent that is not written yet."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,15 @@ def announce(tools: Tools, intent: Intent) -> Intent:
     return current
 
 
+def begin(tools: Tools, intent: Intent) -> Intent:
+    """The first announcement. Raises what kept it from being written; nothing of it stays, or it is in the error's ``leftovers``."""
+    try:
+        return announce(tools, intent)
+    except HypervError as error:
+        error.leftovers = (*error.leftovers, *forget(tools, [intent]))
+        raise
+
+
 def create(tools: Tools, run_id: str, volume: Volume, busy_wait: float, *, keep: bool = True,
            folders: Sequence[str] = ()) -> tuple[ShadowCopy, Intent]:
     """Make a shadow copy with intent and link. ``keep``: it is to stay; ``folders``: where copies out of it may be left incomplete.
@@ -51,8 +63,7 @@ def create(tools: Tools, run_id: str, volume: Volume, busy_wait: float, *, keep:
     When that fails, nothing of it stays; what does is in the error's ``leftovers``. Raises OutcomeUnknown when nobody can tell
     whether a shadow copy was made: then the intent stays, and shadow copies that may have come of it are suspects.
     """
-    intent = announce(tools, Intent(run_id, secrets.token_hex(4), system.read_time(tools.writer), volume.device_id, (),
-                                    tuple(folders), keep))
+    intent = begin(tools, Intent(run_id, secrets.token_hex(4), _NO_TIME, volume.device_id, (), tuple(folders), keep))
     shadow_id: str | None = None
     begun = False
 

@@ -22,6 +22,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations import
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_record import CopyRecord
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_work import StillRunning, Tools
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.inventory import HostFacts
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_lease import RunLease
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_plan import (
     Adoption,
     CopyPlan,
@@ -80,7 +81,7 @@ def execute(plan: CopyPlan, facts: HostFacts, request: Request, tools: Tools) ->
     outcomes: list[Outcome] = []
     jobs = list(plan.jobs)
     for adoption in plan.adoptions:
-        outcome = _adopt(adoption, facts, request, tools)
+        outcome = _take_over(adoption, facts, request, tools)
         if outcome is not None:
             outcomes.append(outcome)
         elif isinstance(adoption.fallback, Refused):
@@ -189,7 +190,13 @@ def _copy_live(jobs: Sequence[Job], facts: HostFacts, request: Request, tools: T
     leftovers: list[Leftover] = []
     intent = Intent(request.run_id, secrets.token_hex(4), system.read_time(tools.writer), state.NO_VOLUME, (),
                     tuple(sorted({job.folder for job in jobs})))
-    state.write_intent(tools.writer, tools.folder, intent)
+    try:
+        state.write_intent(tools.writer, tools.folder, intent)
+    except HypervError as error:
+        error.leftovers = (*error.leftovers, *shadow_lifecycle.forget(tools, [intent]))
+        for outcome in outcomes:
+            outcome.error = error
+        return outcomes
     try:
         for outcome, job in zip(outcomes, jobs, strict=True):
             outcome.record = _record(job, None, facts, request, tools)
@@ -224,8 +231,8 @@ def _copy(outcome: Outcome, record: CopyRecord, tools: Tools) -> None:
         outcome.began = True
         end = copy_work.run(tools, record)
         outcome.began = end.result is not None and "make" in end.result.steps  # else a link was in the way
-        outcome.manifest = copy_work.conclude(tools, record, end)
-        outcome.leftovers.extend(end.leftovers)
+        outcome.manifest, left = copy_work.conclude(tools, record, end)
+        outcome.leftovers.extend(left)
     except HypervError as error:
         outcome.fail(error)
 
@@ -251,8 +258,26 @@ def _too_late() -> HypervError:
     return HypervError("The time for this task was over before the copy was begun.", error_code="timeout", hint="Raise timeout.")
 
 
+def _take_over(adoption: Adoption, facts: HostFacts, request: Request, tools: Tools) -> Outcome | None:
+    """Bring a copy of an earlier run to its end; None when nothing came of it, so that the VM is copied anew.
+
+    Meanwhile that run's lease is ours, so that no clean-up and no other run touches what belongs to it.
+    """
+    run_id = adoption.record.run_id
+    if run_id.lower() == request.run_id.lower():
+        return _adopt(adoption, facts, request, tools)
+    lease = RunLease(tools.writer, tools.clock, tools.folder, run_id, holder=request.run_id)
+    try:
+        with lease:
+            outcome = _adopt(adoption, facts, request, tools)
+    except HypervError as error:
+        return Outcome(adoption.machine, adoption.fallback.verdict, error)
+    if outcome is not None:
+        outcome.leftovers.extend(lease.leftovers)
+    return outcome
+
+
 def _adopt(adoption: Adoption, facts: HostFacts, request: Request, tools: Tools) -> Outcome | None:
-    """Bring a copy of an earlier run to its end; None when nothing came of it, so that the VM is copied anew."""
     if adoption.record.method == "writers":
         return _adopt_with_writers(adoption, facts, request, tools)
     record = adoption.record
@@ -262,8 +287,8 @@ def _adopt(adoption: Adoption, facts: HostFacts, request: Request, tools: Tools)
     try:
         end = copy_work.adopt(tools, record)
         if end is not None:
-            outcome.manifest = copy_work.conclude(tools, record, end)
-            outcome.leftovers.extend(end.leftovers)
+            outcome.manifest, left = copy_work.conclude(tools, record, end)
+            outcome.leftovers.extend(left)
     except StillRunning as error:
         outcome.fail(error)
         return outcome

@@ -126,12 +126,13 @@ def _prune_share(work: Sequence[tuple[Pruning, FoundCopy, dict[str, Any]]], tool
         doomed = [Doomed(copy.folder, tuple(file.path for file in copy.manifest.files)) for _pruning, copy, _entry in batch]
         try:
             tools.lease.keep()
-            ends = destinations.prune_share(tools.writer, tools.folder, run_id, tools.identity, doomed, clock=tools.clock,
-                                            deadline=tools.deadline)
+            ends, left = destinations.prune_share(tools.writer, tools.folder, run_id, tools.identity, doomed, clock=tools.clock,
+                                                  deadline=tools.deadline)
         except HypervError as error:
             for _pruning, copy, entry in batch:
                 _fail(entry, copy, error)
             return
+        batch[0][2]["leftovers"] += [one.as_result() for one in left]
         for end, (_pruning, copy, entry) in zip(ends, batch, strict=True):
             if end.gone or end.reason == "foreign_files":
                 _gone(entry, copy, end.gone, warn)

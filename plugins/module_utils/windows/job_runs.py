@@ -54,6 +54,14 @@ REMOVE = Command('(if exist "%AGH_JOB%\\" rmdir /S /Q "%AGH_JOB%") & if exist "%
 LIST = Command('dir /B /AD "%AGH_JOBS%"', reads_only=True)
 
 
+class NotFollowed(HypervError):
+    """What becomes of a job could not be learned, for the reason that its ``__cause__`` tells. It may go on, and everything stays."""
+
+    def __init__(self, name: TaskName, why: HypervError) -> None:
+        super().__init__(why.message, error_code=why.error_code, hint=why.hint, return_value=why.return_value, hresult=why.hresult,
+                         leftovers=[*why.leftovers, _task_left(name)], details=why.details)
+
+
 @dataclass(frozen=True)
 class JobEnd:
     """A job as far as it is known: still ``running``, or ended with a result and the outputs that were asked for."""
@@ -260,18 +268,22 @@ def finish(writer: CimWriter, folder: StateFolder, name: TaskName, *, clock: Clo
            progress: Callable[[Following], None] | None = None, started: bool = True) -> JobEnd:
     """Follow a job to its end, read its result and remove it. ``started`` False adopts one that an earlier run began.
 
-    When the time is over first, the job goes on and everything stays (``running``); likewise when the connection breaks: a result is never
-    removed unread. Raises what tasks.follow raises, and the errors of tasks.why_no_result for a job that left none or half of one,
+    When the time is over first, the job goes on and everything stays (``running``); likewise with NotFollowed: a result is never
+    removed unread. Raises ``task_vanished``, ``task_not_started``, and the errors of tasks.why_no_result for a job that left none or half of one,
     ``job_values_garbled`` and ``job_result_unreadable``; then it is removed, too, and what remains of it is in ``leftovers``.
     """
-    look = tasks.follow(writer, name, clock=clock, deadline=deadline, progress=progress, started=started)
-    if look.running or (started and not look.has_run):
-        return JobEnd(look, None)
     try:
+        look = tasks.follow(writer, name, clock=clock, deadline=deadline, progress=progress, started=started)
+        if look.running or (started and not look.has_run):
+            return JobEnd(look, None)
         end = collect(writer, folder, name, outputs)
+    except tasks.TaskVanished as error:
+        raise _with(error, _remove_folder(writer, folder, name, clock)) from error
     except HypervError as error:
+        if error.error_code == "task_not_started":
+            raise _with(error, remove(writer, folder, name, clock=clock)) from error
         if error.error_code != jobs.UNREADABLE:
-            raise
+            raise NotFollowed(name, error) from error
         raise _with(error, _remove_ended(writer, folder, name, clock)) from error
     problem = _problem(writer, look, end)
     leftovers = _remove_ended(writer, folder, name, clock)

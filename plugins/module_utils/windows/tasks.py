@@ -42,7 +42,7 @@ IS_RUNNING = 0x41301
 START_PATIENCE = 60.0
 """Seconds after a start in which a task may still look as if nothing had happened."""
 LOST_LOOKS = 4
-"""Looks in a row that may find no connection to the host."""
+"""Looks in a row that may fail: no connection to the host, or an answer of no use."""
 
 _METHODS = Reference(NAMESPACE, "PS_ScheduledTask")
 _CLASS = "MSFT_ScheduledTask"
@@ -333,7 +333,7 @@ def follow(reader: CimReader, name: TaskName, *, clock: Clock, deadline: Deadlin
     """Look at a task with growing pauses until it does not run any more, or the deadline is over.
 
     Returns the last look: ``running`` says which of both. A task that was just ``started`` may seem idle for a moment and is given
-    START_PATIENCE seconds to begin. The task does not need this connection: when it breaks, the next LOST_LOOKS looks may fail, too.
+    START_PATIENCE seconds to begin. The task does not need us: LOST_LOOKS looks in a row may fail.
     Raises TaskVanished, HypervError ``task_not_started``, and what keeps the host from being read.
     """
     began, pause, lost = clock.monotonic(), shortest, 0
@@ -344,11 +344,11 @@ def follow(reader: CimReader, name: TaskName, *, clock: Clock, deadline: Deadlin
             look = find(reader, name)
         except AuthenticationFailed:
             raise
-        except ConnectionFailed:
+        except HypervError as error:  # whatever it is, the task goes on
             lost += 1
             if lost > LOST_LOOKS or deadline.expired():
                 raise
-            clock.sleep(longest)
+            clock.sleep(longest if isinstance(error, ConnectionFailed) else min(pause, longest))
             continue
         lost = 0
         if look is None:

@@ -305,12 +305,15 @@ class Shell:
             return False
 
     def _matching(self, pattern: str, folders: bool | None) -> Iterator[str]:
+        """Names that fit; nothing for a folder that is not there or may not be read: such a loop has no rounds, and is no error."""
         head, slash, last = pattern.rpartition("\\")
-        place = self.context.locate(head + slash if head or slash else ".")
-        if not place.is_directory:
-            return
         test = wildcard(last)
-        for entry in self.context.files.children(place, self.context.token):
+        try:
+            place = self.context.locate(head + slash if head or slash else ".")
+            entries = list(self.context.files.children(place, self.context.token)) if place.is_directory else []
+        except Win32Error:
+            return
+        for entry in entries:
             if test(entry.parts[-1]) and (folders is None or entry.is_directory is folders):
                 yield head + slash + entry.parts[-1]
 

@@ -66,7 +66,8 @@ def left_on_host(runner: Runner) -> dict[str, Any]:
     """What of ours is still on the host; nothing of it should be."""
     with runner.fleet.locked():
         host = runner.running.host
-        found = {"shadows": [one.shadow_id for one in host.shadows.copies], "tasks": [task.name for task in host.tasks.tasks() if "agentless" in task.path]}
+        found: dict[str, list[str]] = {"shadows": [one.shadow_id for one in host.shadows.copies]}
+        found["tasks"] = [task.name for task in host.tasks.tasks() if "agentless" in task.path]
         for part in ("s", "intents", "jobs", "leases"):
             place = f"{STATE}\\{part}"
             found[part] = [entry.parts[-1] for entry in host.files.children(host.files.resolve(place))] if host.files.exists(place) else []

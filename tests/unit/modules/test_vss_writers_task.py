@@ -40,9 +40,8 @@ def left(runner: Runner) -> list[str]:
 
 
 def test_each_machine_is_a_set_of_its_own_and_several_volumes_are_one_instant(start: Start) -> None:
-    runner = start(
-        volumes=VOLUMES, vms=(machine("sql01", disks=(DiskSpec("D:\\VMs\\sql01\\a.vhdx"), DiskSpec("F:\\VMs\\sql01\\b.vhdx"))), machine("web01"))
-    )
+    two = (DiskSpec("D:\\VMs\\sql01\\a.vhdx"), DiskSpec("F:\\VMs\\sql01\\b.vhdx"))
+    runner = start(volumes=VOLUMES, vms=(machine("sql01", disks=two), machine("web01")))
     result = copy(runner, consistency="application")
     found = {entry["vm"]["name"]: entry for entry in result["results"]}
     assert {name: (entry["failed"], entry["consistency"]["achieved"]) for name, entry in found.items()} == {

@@ -22,7 +22,8 @@ RECORD = CopyRecord(
     VM, "sql01 \u540d %TEMP%", "HV01", "night-1", "vss", "E:\\Backup\\HV01\\sql01_0A1B2C3D\\20260301T220000Z_night-1",
     "C:\\ProgramData\\agentless.hyperv\\s\\{0A1B2C3D-0000-4000-8000-0000000000BB}", datetime(2026, 3, 1, 22, tzinfo=UTC),
     "{0A1B2C3D-0000-4000-8000-0000000000BB}", "size", "crash", "crash", "evidence", ("not captured",), ("unknown",),
-    (SourceFile("D:\\a.avhdx", "a.avhdx", "disks\\a.avhdx", 3 * 2**30, 0, 0, LEAF), SourceFile("D:\\v\\a.vhdx", "v\\a.vhdx", "disks2\\a.vhdx",
+    (SourceFile("D:\\a.avhdx", "a.avhdx", "disks\\a.avhdx", 3 * 2**30, 0, 0, LEAF),
+     SourceFile("D:\\v\\a.vhdx", "v\\a.vhdx", "disks2\\a.vhdx",
                                                                                        2**30, 0, 1)))
 NAMES = st.text(st.characters(exclude_categories=("Cs",)), max_size=50)
 

@@ -31,7 +31,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.session imp
 from hypothesis import given
 from hypothesis import strategies as st
 from simulator.cim.model import Caller
-from simulator.soap.rules import access_denied, lost_after, lost_before, timeout
+from simulator.soap.rules import Effect, access_denied, garbage, lost_after, lost_before, timeout
 from simulator.spec import ListenerSpec
 from simulator.windows.programs.base import Speeds
 from simulator.windows.scheduler.service import SchedulerSettings
@@ -155,7 +155,7 @@ def test_a_task_from_its_registration_to_its_removal(hv: WindowsHost) -> None:
     told: list[tuple[int, int]] = []
     end = follow(hv, progress=lambda now: told.append((now.look.state, round(now.seconds))))
     assert (end.running, end.last_result, end.has_run) == (False, 7, True)
-    assert told[0] == (tasks.RUNNING, 1)
+    assert told[0] == (tasks.RUNNING, 0)
     assert [state for state, _seconds in told] == [tasks.RUNNING] * (len(told) - 1) + [tasks.READY]
     gaps = [later - earlier for (_state, earlier), (_next, later) in pairwise(told)]
     assert gaps == sorted(gaps)
@@ -173,7 +173,7 @@ def test_following_costs_one_request_a_look(hv: WindowsHost) -> None:
     before = hv.host.counters.snapshot()
     assert follow(hv, 10).running
     spent = hv.host.counters.since(before)
-    assert (spent.requests, spent.writing) == (6, 0)
+    assert (spent.requests, spent.writing) == (7, 0)
     assert set(spent.by_operation) == {"Get"}
 
 
@@ -365,9 +365,18 @@ def test_following_outlives_some_broken_connections(hv: WindowsHost) -> None:
         follow(hv)
 
 
-def test_access_denied_while_following(hv: WindowsHost) -> None:
+@pytest.mark.parametrize("effect", [access_denied, garbage, lost_after])
+def test_one_look_that_fails_is_no_end(hv: WindowsHost, effect: Callable[[], Effect]) -> None:
     registered(hv, SLOW)
-    hv.host.rules.add(access_denied(), "Get", nth=2)
     tasks.start(hv.writer, NAME, clock=hv.clock)
+    hv.host.rules.add(effect(), "Get", nth=2)
+    assert follow(hv).last_result == 0
+
+
+def test_access_that_is_denied_for_good_ends_the_following_and_not_the_task(hv: WindowsHost) -> None:
+    registered(hv, SLOW)
+    tasks.start(hv.writer, NAME, clock=hv.clock)
+    hv.host.rules.add(access_denied(), "Get", times=None)
     with pytest.raises(AccessDenied):
         follow(hv)
+    assert hv.tasks() == [NAME.text]

@@ -64,6 +64,8 @@ CASES: list[tuple[str, Mapping[str, str], str, int, Mapping[str, bytes | None]]]
     ("if 10 GTR 9 echo more", {}, "more\r\n", 0, START),
     ("for %v in (*.txt b.log) do @echo [%v]", {}, "[a.txt]\r\n[b.log]\r\n", 0, START),
     ("for /d %v in (*) do @echo %~nxv", {}, "empty\r\nfull\r\nlink\r\n", 0, START),
+    ('for /d %v in ("none\\below\\*_x") do @echo %~nxv', {}, "", 0, START),  # a loop over nothing has no rounds
+    ('for %v in ("none\\*") do @echo %~nxv', {}, "", 0, START),
     ('for /f "tokens=2 delims=," %v in ("a,b,c") do @echo %v', {}, "b\r\n", 0, START),
     ("for /f %v in ('type a.txt') do @echo <%v>", {}, "", 1, START),
     ("for /r %v in (*.txt) do @echo [%~zv]%v", {}, "[7]C:\\w\\a.txt\r\n[2]C:\\w\\full\\in.txt\r\n", 0, START),
