@@ -11,11 +11,12 @@ from typing import Any
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import AccessDenied, HypervError
-from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import checkpoint_tree, disks
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import checkpoint_tree, checkpoints, disks
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoint_tree import Node, Tree
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoints import Checkpoint
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.disks import ChainLink
-from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.identity import NAMESPACE, as_guid
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import REALIZED, Machine, read_settings
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import Call
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import checkpoint_intents, inventory
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_intents import CheckpointIntent
@@ -131,6 +132,16 @@ def read(call: Call, subsets: Iterable[str] = ()) -> CheckpointFacts:
         call.warn("This account may not read the folder of this collection on the host: what interrupted runs announced is not known.")
         intents = ()
     return CheckpointFacts(facts, folder, intents)
+
+
+def read_again(reader: CimReader, facts: CheckpointFacts) -> CheckpointFacts:
+    """The checkpoints, settings and files of all machines as they are now; two requests. Power states are as they were."""
+    rows = reader.enumerate(NAMESPACE, "Msvm_VirtualSystemSettingData")
+    current = {as_guid(row.text("VirtualSystemIdentifier")): read_settings(row) for row in rows
+               if (row.text("VirtualSystemType") or "").lower() == REALIZED.lower()}
+    found = tuple(replace(machine, settings=current.get(machine.vm_id, machine.settings)) for machine in facts.host.machines)
+    host = replace(facts.host, machines=found, checkpoints=checkpoints.from_rows(rows))
+    return with_virtual_disks(reader, replace(facts, host=host))
 
 
 def with_virtual_disks(reader: CimReader, facts: CheckpointFacts) -> CheckpointFacts:

@@ -33,6 +33,8 @@ def rows_of(page: str) -> list[list[str]]:
 
 DYNAMIC = {"error_code", "reason.code", "refusal.error_code", "error.error_code"}
 """Expressions whose values come from other places that are looked at here: the parameter of a caller, rules, VSS refusals."""
+RAISED = frozenset((consistency.VSS_COPY, consistency.PRODUCTION, consistency.STANDARD))
+"""Methods of the table whose blockers a module raises under the codes of the rules."""
 
 
 def trees() -> Iterator[ast.Module]:
@@ -86,7 +88,7 @@ def codes_in_code() -> dict[str, str]:
             for code, state in codes_of(node, unreachable):
                 found.setdefault(code, set()).add(state)
     for rule in consistency.RULES:
-        if consistency.VSS_COPY in rule.methods and (rule.kind == "blocker" or rule.code == "several_volumes"):
+        if rule.methods & RAISED and (rule.kind == "blocker" or (rule.code == "several_volumes" and consistency.VSS_COPY in rule.methods)):
             found.setdefault(rule.code, set()).add("failed")
     return {code: states.pop() if len(states) == 1 else "either" for code, states in found.items()}
 

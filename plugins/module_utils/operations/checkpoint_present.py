@@ -1,0 +1,277 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``hyperv_checkpoint`` with state present: there is a checkpoint of ours by this name, of the kind that was asked for."""
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim import wql
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader, CimWriter
+from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Deadline
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoint_tree import Node
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
+from ansible_collections.agentless.hyperv.plugins.module_utils.module import Call, Plan, Step
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import (
+    checkpoint_choice,
+    checkpoint_create,
+    checkpoint_facts,
+    checkpoint_intents,
+    checkpoint_plan,
+    checkpoint_repair,
+    checkpoint_steps,
+    inventory,
+    selection,
+)
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_choice import Choice, Entry
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_create import Made
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_facts import CheckpointFacts
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_intents import CheckpointIntent, MachineIntent
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_plan import Planned, Wanted
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_repair import Repair
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_steps import Tools
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_lease import RunLease
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vm_result import iso
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection import checkpoint_marks
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.freshness import parse_age
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows import state, system
+
+_MORE = ("summary", "disks", "integration", "volumes")
+_EVIDENCE = {
+    "application": "production checkpoint: the guest's writers were quiesced through its backup integration service",
+    "filesystem": "production checkpoint: the guest froze its file systems",
+    "image": "disks and memory are of one moment, or the virtual machine was off",
+    "crash": "disks of one moment, nothing was quiesced",
+}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that was read and decided before anything is written."""
+
+    facts: CheckpointFacts
+    choice: Choice
+    wanted: Wanted
+    there: tuple[tuple[Machine, Node], ...]
+    planned: tuple[Planned, ...]
+    refused: tuple[tuple[Machine, HypervError], ...]
+    repair: Repair
+
+
+def run(call: Call) -> dict[str, Any]:
+    """The result of the task; ``failed`` is set when it failed for any machine."""
+    prepared = prepare(call)
+
+    def apply(writer: CimWriter) -> dict[str, Any]:
+        return _apply(call, prepared, writer)
+
+    concluded = call.conclude(_plan(prepared), apply)
+    if prepared.choice.single and concluded.get("failed") and "msg" not in concluded:
+        concluded["msg"] = "No checkpoint was made."
+    return concluded
+
+
+def prepare(call: Call) -> Prepared:
+    """Read the host and decide. Raises HypervError for what concerns the whole task."""
+    params, run_id = call.params, checkpoint_choice.run_id_of(call)
+    name = checkpoint_plan.check_name(params["checkpoint_name"])
+    lasts = _expires_after(params["expires_after"])
+    facts = checkpoint_facts.read(call)
+    selection.warn_about_host(call, facts.host)
+    wanted = Wanted(name, params["kind"], run_id, params["notes"], None if lasts is None else facts.host.system.local_time + lasts,
+                    params["min_free_percent"] / 100)
+    choice = checkpoint_choice.choose(facts, params)
+    there, due, refused = [], [], []
+    for machine in choice.machines:
+        try:
+            found = checkpoint_plan.present(facts, machine, wanted)
+        except HypervError as error:
+            refused.append((machine, error))
+            continue
+        if found is not None:
+            there.append((machine, found))
+            _warn_expired(call, facts, machine, found)
+        else:
+            due.append(machine)
+    repair = checkpoint_repair.look(call.reader, facts, run_id)
+    planned = []
+    if due:
+        facts = replace(facts, host=inventory.read_more(call.reader, facts.host, _MORE))
+        locations = read_locations(call.reader, due)
+        for machine in due:
+            try:
+                planned.append(checkpoint_plan.plan(facts, machine, wanted, repair, locations))
+            except HypervError as error:
+                refused.append((machine, error))
+    for item in planned:
+        for warning in item.warnings:
+            call.warn(warning)
+    if choice.single and refused and not repair.steps():
+        raise refused[0][1]
+    return Prepared(facts, choice, wanted, tuple(there), tuple(planned), tuple(refused), repair)
+
+
+def _expires_after(text: str | None) -> Any:
+    try:
+        return parse_age(text) if text else None
+    except ValueError as error:
+        raise HypervError(f"expires_after: {error}", error_code="invalid_expires_after") from error
+
+
+def _warn_expired(call: Call, facts: CheckpointFacts, machine: Machine, node: Node) -> None:
+    if checkpoint_marks.expired(checkpoint_facts.mark_of(node.checkpoint), facts.host.system.local_time):
+        call.warn(f"{machine.name}: the checkpoint {node.checkpoint.name!r} is there, and its time is over.")
+
+
+def read_locations(reader: CimReader, found: Sequence[Machine]) -> Mapping[str, bool | None]:
+    """Whether the folders for checkpoints exist: one request for each local one. None for shares, and where nobody can tell."""
+    roots = {machine.settings.snapshot_root for machine in found if machine.settings and machine.settings.snapshot_root}
+    return {root: _exists(reader, root) for root in sorted(roots)}
+
+
+def _exists(reader: CimReader, folder: str) -> bool | None:
+    if folder[1:3] != ":\\" or len(folder) < 4:
+        return None
+    rows = reader.query_if_filtered(wql.select(system.CIMV2, "Win32_Directory", {"Name": folder.rstrip("\\")}, ["Name"]))
+    return None if rows is None else bool(rows)
+
+
+# -- plan ----------------------------------------------------------------------------------------------------------------
+
+
+def _plan(prepared: Prepared) -> Plan:
+    steps = list(prepared.repair.steps())
+    for item in prepared.planned:
+        work = item.work
+        if work.changes_policy:
+            steps.append(Step("change_checkpoint_policy", work.machine.name, {"from": work.was, "to": work.now, "for": "a moment"}))
+        steps.append(Step("create_checkpoint", work.machine.name, {"vm_id": work.machine.vm_id, "name": work.name, "kind": work.kind,
+                                                                    "expires": iso(work.expires)}))
+    names = {machine.name: [node.checkpoint.name for node in prepared.facts.tree_of(machine).nodes] for machine in prepared.choice.machines}
+    after = {name: list(found) for name, found in names.items()}
+    for item in prepared.planned:
+        after[item.work.machine.name].append(item.work.name)
+    entries = [_predicted(prepared, item) for item in prepared.planned]
+    return Plan(tuple(steps), {"checkpoints": names}, {"checkpoints": after}, _result(prepared, entries, []))
+
+
+def _predicted(prepared: Prepared, item: Planned) -> Entry:
+    work = item.work
+    return {"vm": checkpoint_choice.label(work.machine), "changed": True, "failed": False, "leftovers": [], "job": None,
+            "consistency": _consistency(item, item.verdict.level or work.level),
+            "checkpoint": {"name": work.name, "kind": _kind(work.kind), "owner": checkpoint_facts.OURS, "run_id": work.run_id,
+                           "expires": iso(work.expires), "notes": work.notes}}
+
+
+def _kind(kind: str) -> str:
+    return checkpoint_facts.STANDARD if kind == checkpoint_create.STANDARD else checkpoint_facts.PRODUCTION
+
+
+def _consistency(item: Planned, achieved: str | None) -> dict[str, Any]:
+    return {"requested": item.work.kind, "achieved": achieved, "evidence": _EVIDENCE.get(achieved or "", "no checkpoint was made"),
+            "not_captured": [reason.sentence for reason in item.verdict.of_kind("not_captured")],
+            "unknowns": [reason.sentence for reason in item.verdict.of_kind("unknown")]}
+
+
+def _there(prepared: Prepared, machine: Machine, node: Node) -> Entry:
+    one = checkpoint_facts.entry(prepared.facts, machine, node)
+    return {"vm": checkpoint_choice.label(machine), "changed": False, "failed": False, "leftovers": [], "job": None, "checkpoint": one,
+            "consistency": {"requested": prepared.wanted.kind, "achieved": one["consistency"], "not_captured": [], "unknowns": [],
+                            "evidence": "what its notes say was reached when it was made"}}
+
+
+def _result(prepared: Prepared, done: Sequence[Entry], leftovers: Sequence[Leftover]) -> dict[str, Any]:
+    entries = [*done, *(_there(prepared, machine, node) for machine, node in prepared.there),
+               *(checkpoint_choice.failed_entry(machine, error) for machine, error in prepared.refused)]
+    common = {"run_id": prepared.wanted.run_id, "changed": bool(prepared.repair.policies or prepared.repair.spent)}
+    for entry in entries:
+        entry["leftovers"] = [*entry["leftovers"], *(one.as_result() for one in leftovers)]
+        if any(one.kind == "checkpoint_policy" and one.id == entry["vm"]["vm_id"] for one in leftovers) and not entry["failed"]:
+            entry.update({"failed": True, "error_code": "policy_not_restored",
+                          "msg": f"The checkpoint policy of {entry['vm']['name']!r} could not be set back."})
+    return checkpoint_choice.result(prepared.choice, entries, common)
+
+
+# -- apply ---------------------------------------------------------------------------------------------------------------
+
+
+def _apply(call: Call, prepared: Prepared, writer: CimWriter) -> dict[str, Any]:
+    folder = prepared.facts.folder
+    leftovers: list[Leftover] = []
+    made: list[Made] = []
+    state.ensure(writer, folder)
+    with RunLease(writer, call.clock, folder, prepared.wanted.run_id) as lease:
+        tools = Tools(writer, call.clock, call.progress, Deadline(call.clock, call.params["timeout"]), lease.keep)
+        leftovers += checkpoint_repair.carry_out(tools, folder, prepared.repair)
+        if prepared.planned:
+            made, left = _make_all(call, prepared, tools)
+            leftovers += left
+    for leftover in lease.leftovers:
+        call.warn(f"The lease of this run could not be given back; it ends by itself within minutes: {leftover.location}.")
+    entries = _proved(prepared, tools, made)
+    return _result(prepared, entries, leftovers)
+
+
+def _make_all(call: Call, prepared: Prepared, tools: Tools) -> tuple[list[Made], list[Leftover]]:
+    """One after the other, between the writing of the intent and its removal. It stays as long as it has something to say."""
+    folder, works = prepared.facts.folder, [item.work for item in prepared.planned]
+    intent = CheckpointIntent(prepared.wanted.run_id, secrets.token_hex(4), system.read_time(tools.writer), tuple(
+        MachineIntent(work.machine.vm_id, work.was, work.now) for work in works))
+    checkpoint_intents.write(tools.writer, folder, intent)
+    made = []
+    for work in works:
+        if tools.deadline.expired():
+            made.append(Made(work, error=HypervError("The time for this task was over before the checkpoint was begun.",
+                                                     error_code="timeout", hint="Raise timeout.")))
+            continue
+        tools.keep()
+        own = replace(tools, deadline=Deadline(call.clock, min(tools.deadline.remaining(), call.params["timeout"])))
+        made.append(checkpoint_create.make(own, work))
+    if all(one.settled and not one.leftovers for one in made):
+        return made, checkpoint_repair.forget(tools, folder, [intent])
+    return made, [checkpoint_repair.intent_leftover(folder, intent)]
+
+
+def _proved(prepared: Prepared, tools: Tools, made: Sequence[Made]) -> list[Entry]:
+    """Read the host again: each checkpoint is there, and its machine writes to new files on top of it (operations 2.3)."""
+    facts, planned = prepared.facts, {item.work.machine.vm_id: item for item in prepared.planned}
+    if any(one.checkpoint is not None for one in made):
+        try:
+            facts = checkpoint_facts.read_again(tools.writer, facts)
+        except HypervError as error:
+            for one in made:
+                one.error = one.error or error
+    return [_made_entry(prepared.facts, facts, planned[one.work.machine.vm_id], one) for one in made]
+
+
+def _made_entry(before: CheckpointFacts, after: CheckpointFacts, item: Planned, one: Made) -> Entry:
+    machine, error = one.work.machine, one.error
+    entry: Entry = {"vm": checkpoint_choice.label(machine), "changed": one.checkpoint is not None, "leftovers": [],
+                    "job": checkpoint_steps.job_result(one.job), "consistency": _consistency(item, one.achieved)}
+    if one.checkpoint is not None:
+        node = after.tree_of(machine).by_id.get(one.checkpoint.checkpoint_id)
+        if node is None:
+            error = error or HypervError(f"The checkpoint of {machine.name!r} was made, and is not there any more.",
+                                      error_code="checkpoint_vanished", hint="Somebody removed it.")
+        else:
+            entry["checkpoint"] = checkpoint_facts.entry(after, machine, node)
+            error = error or _not_grown(before, after, machine)
+    entry["failed"] = error is not None
+    if error is not None:
+        entry.update({"msg": error.message, **error.as_result()})
+        entry["leftovers"] = [one.as_result() for one in error.leftovers]
+    entry["leftovers"] += [leftover.as_result() for leftover in one.leftovers]
+    return entry
+
+
+def _not_grown(before: CheckpointFacts, after: CheckpointFacts, machine: Machine) -> HypervError | None:
+    old = {path.lower() for path in before.files_of(machine.vm_id)}
+    same = [path for path in after.files_of(machine.vm_id) if path.lower() in old]
+    if not same:
+        return None
+    return HypervError(f"The checkpoint of {machine.name!r} is there, and the machine still writes to {same[0]}.",
+                       error_code="chain_not_grown", hint="The checkpoint does not hold this disk; do not rely on it.")

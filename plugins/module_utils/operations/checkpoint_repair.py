@@ -1,0 +1,106 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What intents of dead runs say: policies that have to be put back, and which intents have nothing more to say."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
+from ansible_collections.agentless.hyperv.plugins.module_utils.module import Step
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import checkpoint_intents, checkpoint_steps
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_facts import CheckpointFacts
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_intents import CheckpointIntent, MachineIntent
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_steps import Tools
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows import leases, state_contents
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.leases import Runs
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import StateFolder
+
+
+@dataclass(frozen=True)
+class Repair:
+    """``policies``: machines with the intent that says what their policy was; ``spent``: intents of dead runs that go afterwards, since
+    no checkpoint is suspect because of them; ``alive``: intents of other runs at work."""
+
+    policies: tuple[tuple[Machine, MachineIntent], ...] = ()
+    spent: tuple[CheckpointIntent, ...] = ()
+    alive: tuple[CheckpointIntent, ...] = ()
+
+    def steps(self) -> tuple[Step, ...]:
+        """What is done, for the diff."""
+        return (*(Step("restore_checkpoint_policy", machine.name, {"vm_id": machine.vm_id, "from": told.now, "to": told.was})
+                  for machine, told in self.policies),
+                *(Step("remove_intent", intent.file_name) for intent in self.spent))
+
+    def at_work_on(self, vm_id: str) -> CheckpointIntent | None:
+        """The intent of another run that is at work on a machine."""
+        return next((intent for intent in self.alive if intent.of(vm_id) is not None), None)
+
+
+def look(reader: CimReader, facts: CheckpointFacts, run_id: str | None) -> Repair:
+    """What there is to repair: nothing is asked when there are no intents. Intents of this very run are those of its earlier try."""
+    if not facts.intents:
+        return Repair()
+    now = facts.host.system.local_time
+    return decide(facts, leases.alive_runs(state_contents.read_leases(reader, facts.folder), now), run_id)
+
+
+def decide(facts: CheckpointFacts, alive: Runs, run_id: str | None) -> Repair:
+    """The same, of what was read. A policy that is not what the intent gave is not ours to change any more."""
+    machines = {machine.vm_id: machine for machine in facts.host.machines}
+    at_work = tuple(intent for intent in facts.intents if intent.run_id in alive and intent.run_id.lower() != (run_id or "").lower())
+    dead = [intent for intent in facts.intents if intent not in at_work]
+    policies = {}
+    for intent in dead:
+        for told in intent.machines:
+            machine = machines.get(told.vm_id)
+            if machine is not None and machine.settings is not None and _changed(machine, told) and not any(
+                    other.of(told.vm_id) for other in at_work):
+                policies[told.vm_id] = (machine, told)
+    suspected = [facts.suspect(one) for machine in facts.host.machines for one in facts.host.checkpoints_of(machine.vm_id)]
+    blamed = {one.file_name for one in suspected if one is not None}
+    spent = tuple(intent for intent in dead if intent.file_name not in blamed)
+    return Repair(tuple(policies.values()), spent, at_work)
+
+
+def _changed(machine: Machine, told: MachineIntent) -> bool:
+    policy = machine.settings.checkpoint_policy if machine.settings else None
+    return told.was is not None and told.now is not None and told.was != told.now and policy == told.now
+
+
+def carry_out(tools: Tools, folder: StateFolder, repair: Repair) -> list[Leftover]:
+    """Put policies back and take intents away. Returns what could not be done. The state folder is trusted."""
+    left = []
+    for machine, told in repair.policies:
+        if machine.settings is None or told.was is None or told.now is None:
+            continue
+        tools.progress(f"{machine.name}: an interrupted run left the checkpoint policy {told.now}; setting it back to {told.was}")
+        try:
+            checkpoint_steps.give_back_policy(tools, machine.settings, told.was, told.now, machine.name)
+        except HypervError as error:
+            tools.progress(f"{machine.name}: {error.message}")
+            left.append(checkpoint_steps.policy_leftover(machine.vm_id, machine.name, told.was))
+    failed = {leftover.id for leftover in left}
+    left += forget(tools, folder, [intent for intent in repair.spent if not any(told.vm_id in failed for told in intent.machines)])
+    return left
+
+
+def forget(tools: Tools, folder: StateFolder, intents: Sequence[CheckpointIntent]) -> list[Leftover]:
+    """Take intents away that have nothing more to say. Returns those that are still there."""
+    left = []
+    for intent in intents:
+        try:
+            checkpoint_intents.remove(tools.writer, folder, intent)
+        except HypervError as error:
+            tools.progress(f"the intent {intent.file_name} is still there: {error.message}")
+            left.append(intent_leftover(folder, intent))
+    return left
+
+
+def intent_leftover(folder: StateFolder, intent: CheckpointIntent) -> Leftover:
+    """An intent that stays."""
+    path = checkpoint_intents.path_of(folder, intent)
+    return Leftover("intent", path, folder.intents, f'del "{path}"')

@@ -1,0 +1,188 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A checkpoint of a virtual machine."""
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: hyperv_checkpoint
+short_description: Make checkpoints of virtual machines
+version_added: 0.1.0
+description:
+  - Makes a checkpoint of one, several or all virtual machines of a host, names it, marks it as ours in its notes, and proves that it is
+    there.
+  - The kind is the one that was asked for, whatever the policy of the machine. That policy is the same afterwards, also when the run was
+    interrupted. An intent on the host says what it was, and the next run of this module puts it back.
+  - A checkpoint is no backup. It lies on the same storage as the machine, and files grow as long as it is there.
+author:
+  - The agentless.hyperv authors (@agentless)
+options:
+  state:
+    description: With V(present) there is a checkpoint of ours named O(checkpoint_name).
+    type: str
+    choices: [present]
+    default: present
+  names:
+    description:
+      - Names or GUIDs of several virtual machines, or the one word V(all). The result has one entry for each, in RV(results).
+      - One machine's failure never stops the others. The task fails at the end.
+    type: list
+    elements: str
+  checkpoint_name:
+    description:
+      - Name of the checkpoint, of at most 100 characters. One of ours by this name counts as present.
+      - The task fails when somebody else's checkpoint has this name.
+    type: str
+  kind:
+    description:
+      - V(production_only) quiesces the guest and fails when that cannot be done. A machine that is off needs no quiescing.
+      - V(production) quiesces the guest, and takes a standard checkpoint in its place when that cannot be done. RV(consistency) tells.
+      - V(standard) keeps the memory of a machine that runs.
+    type: str
+    choices: [production_only, production, standard]
+    default: production_only
+  notes:
+    description: Notes of the checkpoint. Our mark is added as their last line.
+    type: str
+  expires_after:
+    description:
+      - After this time the checkpoint counts as expired. For example V(12h) or V(3d). Nothing happens by itself then.
+    type: str
+  run_id:
+    description:
+      - Name of this run, of letters, digits and hyphens. It stands in the mark. A retry by the same name takes over what an interrupted try
+        announced.
+      - It is made up when it is not given.
+    type: str
+  min_free_percent:
+    description: How much of each volume that holds a disk of the machine must be free. Differencing files grow there.
+    type: int
+    default: 10
+  timeout:
+    description: Seconds for the whole task. A job that has not ended by then is asked to end.
+    type: int
+    default: 1800
+extends_documentation_fragment:
+  - agentless.hyperv.vm_selector
+  - agentless.hyperv.attributes
+  - agentless.hyperv.attributes.writes
+  - agentless.hyperv.attributes.action_group
+notes:
+  - The state folder of this collection on the host is used, so the account must be a local administrator.
+  - A checkpoint that was made and could not be named, because the controller died at that moment, is a suspect. It is told by
+    M(agentless.hyperv.hyperv_checkpoint_info), and never counts as ours.
+  - Who goes back to a checkpoint by hand gets the policy back that the machine had at that moment, which can be that of O(kind).
+    M(agentless.hyperv.hyperv_checkpoint_info) shows the policy.
+seealso:
+  - module: agentless.hyperv.hyperv_checkpoint_info
+"""
+
+EXAMPLES = r"""
+- name: Make a checkpoint before the patch
+  agentless.hyperv.hyperv_checkpoint:
+    names: [web01, sql01]
+    checkpoint_name: before-patch
+    expires_after: 3d
+    run_id: patch-2026-03
+
+- name: Keep the memory, too
+  agentless.hyperv.hyperv_checkpoint:
+    name: lab01
+    checkpoint_name: known-state
+    kind: standard
+"""
+
+RETURN = r"""
+run_id:
+  description: Name of the run.
+  returned: always
+  type: str
+results:
+  description: One entry for each machine. With O(name) or O(vm_id) its keys are those of the result itself.
+  returned: with O(names)
+  type: list
+  elements: dict
+  contains:
+    vm: {description: "Its C(vm_id) and C(name).", type: dict, returned: always}
+    changed: {description: Whether anything was changed for it., type: bool, returned: always}
+    failed: {description: Whether it failed., type: bool, returned: always}
+    error_code: {description: Why., type: str, returned: when it failed}
+    checkpoint: {description: RV(checkpoint)., type: dict, returned: when there is one}
+    consistency: {description: RV(consistency)., type: dict, returned: with O(state=present)}
+    job: {description: RV(job)., type: dict, returned: with O(state=present)}
+    leftovers: {description: RV(leftovers)., type: list, elements: dict, returned: always}
+vm:
+  description: The machine, by C(vm_id) and C(name).
+  returned: with O(name) or O(vm_id)
+  type: dict
+checkpoint:
+  description:
+    - The checkpoint, with the keys of RV(agentless.hyperv.hyperv_checkpoint_info#module:checkpoints).
+    - In check mode without what is not known before.
+  returned: with O(name) or O(vm_id), and O(state=present)
+  type: dict
+consistency:
+  description: What was asked for, and what was achieved.
+  returned: with O(name) or O(vm_id), and O(state=present)
+  type: dict
+  contains:
+    requested: {description: O(kind)., type: str, returned: always}
+    achieved: {description: "V(application), V(filesystem), V(crash) or V(image).", type: str, returned: always}
+    evidence: {description: What that rests on., type: str, returned: always}
+    not_captured: {description: What is not part of it., type: list, elements: str, returned: always}
+    unknowns: {description: What the host cannot see., type: list, elements: str, returned: always}
+job:
+  description: The job that made it; null when none did.
+  returned: with O(name) or O(vm_id), and O(state=present)
+  type: dict
+leftovers:
+  description: What could not be put back or removed.
+  returned: with O(name) or O(vm_id)
+  type: list
+  elements: dict
+  contains:
+    kind: {description: "V(checkpoint_policy), V(suspect_checkpoint) or V(intent).", type: str, returned: always}
+    id: {description: What it is., type: str, returned: always}
+    location: {description: Where it is., type: str, returned: always}
+    remove_with: {description: The command that puts it right., type: str, returned: always}
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.agentless.hyperv.plugins.module_utils.module import RUNS_IN_PROCESS, Call
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import checkpoint_plan, checkpoint_present
+
+ARGUMENT_SPEC: dict[str, Any] = {
+    "state": {"type": "str", "choices": ["present"], "default": "present"},
+    "name": {"type": "str"},
+    "vm_id": {"type": "str"},
+    "names": {"type": "list", "elements": "str"},
+    "checkpoint_name": {"type": "str"},
+    "kind": {"type": "str", "choices": list(checkpoint_plan.KINDS), "default": checkpoint_plan.KINDS[0]},
+    "notes": {"type": "str"},
+    "expires_after": {"type": "str"},
+    "run_id": {"type": "str"},
+    "min_free_percent": {"type": "int", "default": 10},
+    "timeout": {"type": "int", "default": 1800},
+}
+RULES: dict[str, Any] = {
+    "required_one_of": [("name", "vm_id", "names")],
+    "mutually_exclusive": [("name", "names"), ("vm_id", "names")],
+    "required_if": [("state", "present", ("checkpoint_name",))],
+}
+
+
+def run(call: Call) -> dict[str, Any]:
+    """Plan, then make; check mode ends after the plan."""
+    return checkpoint_present.run(call)
+
+
+def main() -> None:
+    """For tools that read the arguments; the work is done by the action plugin of this name."""
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True, **RULES)
+    module.fail_json(msg=RUNS_IN_PROCESS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``hyperv_checkpoint`` with state present against a simulated host."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
+from ansible_collections.agentless.hyperv.plugins.modules import hyperv_checkpoint
+from simulator.hyperv.spec import CheckpointSpec, ComponentSpec, DiskSpec, IntegrationSpec, VmSpec
+from simulator.windows.spec import VolumeSpec
+
+Start = Callable[..., Any]
+VOLUMES = (VolumeSpec("C:"), VolumeSpec("D:"), VolumeSpec("E:"))
+STATE = "C:\\ProgramData\\agentless.hyperv"
+MAKE = {"name": "web01", "checkpoint_name": "before-patch"}
+
+
+def web(**values: Any) -> VmSpec:
+    return VmSpec(**{"name": "web01", "folder": "D:\\VMs\\web01", **values})
+
+
+def machine(runner: Any, name: str = "web01") -> Any:
+    return next(one for one in runner.running.host.hyperv.machines.values() if one.name == name)
+
+
+def files(runner: Any, part: str) -> list[str]:
+    host = runner.running.host
+    path = f"{STATE}\\{part}"
+    return [place.parts[-1] for place in host.files.children(host.files.resolve(path))] if host.files.exists(path) else []
+
+
+@pytest.mark.parametrize("release", ["2016", "2022"])
+@pytest.mark.parametrize("policy", ["production", "production_only", "standard"])
+@pytest.mark.parametrize("kind", ["production_only", "production", "standard"])
+def test_every_kind_under_every_policy_which_stays(start: Start, release: str, policy: str, kind: str) -> None:
+    runner = start(volumes=VOLUMES, vms=(web(policy=policy),), os_version=release)
+    result = runner.run(hyperv_checkpoint, **MAKE, kind=kind, run_id="patch-1", expires_after="2h", notes="by the patch flow")
+    made = result["checkpoint"]
+    saved = kind == "standard"
+    assert {key: made[key] for key in ("name", "owner", "kind", "saved_state", "run_id", "notes", "is_parent_of_current", "depth")} == {
+        "name": "before-patch", "owner": "ours", "kind": "standard" if saved else "production", "saved_state": saved, "run_id": "patch-1",
+        "notes": "by the patch flow", "is_parent_of_current": True, "depth": 1}
+    assert (result["consistency"]["requested"], result["consistency"]["achieved"]) == (kind, "image" if saved else "application")
+    assert (result["changed"], result["leftovers"], "failed" in result) == (True, [], False)
+    assert machine(runner).policy == {"production": 3, "production_only": 4, "standard": 5}[policy]
+    assert files(runner, "intents") == files(runner, "leases") == []
+    again = runner.run(hyperv_checkpoint, **MAKE, kind=kind)
+    assert (again["changed"], again["checkpoint"]["id"]) == (False, made["id"])
+    assert len(machine(runner).checkpoints) == 1
+
+
+def test_check_mode_predicts_and_writes_nothing(start: Start) -> None:
+    runner = start(volumes=VOLUMES, vms=(web(),))
+    result = runner.run(hyperv_checkpoint, check=True, **MAKE)
+    assert result["changed"]
+    assert [step["action"] for step in result["diff"]["after"]["steps"]] == ["change_checkpoint_policy", "create_checkpoint"]
+    assert result["diff"]["after"]["checkpoints"] == {"web01": ["before-patch"]}
+    assert (result["checkpoint"]["kind"], result["consistency"]["achieved"]) == ("production", "application")
+    assert runner.running.host.changes == 0
+
+
+def test_a_guest_that_fails_to_quiesce_gives_nothing_and_the_policy_is_back(start: Start) -> None:
+    runner = start(volumes=VOLUMES, vms=(web(policy="standard"),))
+    runner.running.host.hyperv.knobs.cannot_quiesce.add(machine(runner).id)
+    result = runner.run(hyperv_checkpoint, **MAKE)
+    assert (result["failed"], result["error_code"], result["changed"]) == (True, "production_failed", False)
+    assert result["hresult"] == "0x800423F4"
+    assert (machine(runner).policy, machine(runner).checkpoints, files(runner, "intents")) == (5, {}, [])
+
+
+def test_production_may_fall_back_and_says_so(start: Start) -> None:
+    runner = start(volumes=VOLUMES, vms=(web(policy="production_only"),))
+    runner.running.host.hyperv.knobs.cannot_quiesce.add(machine(runner).id)
+    result = runner.run(hyperv_checkpoint, **MAKE, kind="production")
+    assert (result["checkpoint"]["kind"], result["consistency"]["achieved"], machine(runner).policy) == ("standard", "image", 4)
+
+
+def silent() -> IntegrationSpec:
+    return IntegrationSpec(vss=ComponentSpec(status="no_contact"))
+
+
+@pytest.mark.parametrize(("values", "params", "code"), [
+    ({"policy": "disabled"}, {}, "checkpoints_disabled"),
+    ({"integration": silent()}, {}, "guest_cannot_quiesce"),
+    ({"state": "saved"}, {}, "guest_cannot_quiesce"),
+    ({"state": "paused"}, {}, "paused"),
+    ({"disks": (DiskSpec(), DiskSpec(medium="passthrough"))}, {}, "pass_through_disk"),
+    ({"fibre_channel_ports": 1}, {}, "pass_through_disk"),
+    ({"disks": (DiskSpec(shared=True),)}, {}, "shared_disk"),
+    ({"replication_mode": 2}, {}, "replica_vm"),
+    ({"busy": "exporting"}, {}, "vm_busy"),
+    ({"busy": "backup"}, {}, "vm_busy"),
+    ({"checkpoints": (CheckpointSpec("a", kind="missing"),)}, {}, "checkpoint_files_missing"),
+    ({"checkpoints": (CheckpointSpec("a", "Before-Patch"),)}, {}, "checkpoint_name_taken"),
+    ({}, {"checkpoint_name": "x" * 101}, "invalid_checkpoint_name"),
+    ({}, {"expires_after": "soon"}, "invalid_expires_after"),
+    ({}, {"run_id": "../x"}, "invalid_run_id"),
+    ({"memory_mb": 4096 * 1024}, {"kind": "standard"}, "no_room_for_memory"),
+    ({"snapshot_folder": "E:\\gone"}, {}, "location_missing"),
+])
+def test_what_is_refused_before_anything_is_written(start: Start, values: dict[str, Any], params: dict[str, Any], code: str) -> None:
+    runner = start(volumes=VOLUMES, vms=(web(**values),))
+    with pytest.raises(HypervError) as caught:
+        runner.run(hyperv_checkpoint, **{**MAKE, **params})
+    assert caught.value.error_code == code
+    assert runner.running.host.changes == 0
+
+
+def test_too_little_room_for_growing_files_is_refused_and_the_limit_is_the_users(start: Start) -> None:
+    runner = start(volumes=(VolumeSpec("C:"), VolumeSpec("D:", free=5 * 1024**3)), vms=(web(),))
+    with pytest.raises(HypervError) as caught:
+        runner.run(hyperv_checkpoint, **MAKE)
+    assert caught.value.error_code == "little_free_space"
+    assert runner.run(hyperv_checkpoint, **MAKE, min_free_percent=2)["changed"]
+
+
+def test_a_deep_chain_is_refused(start: Start) -> None:
+    levels = tuple(CheckpointSpec(f"k{level}", parent=f"k{level - 1}" if level else None) for level in range(45))
+    runner = start(volumes=VOLUMES, vms=(web(checkpoints=levels),))
+    with pytest.raises(HypervError) as caught:
+        runner.run(hyperv_checkpoint, **MAKE)
+    assert caught.value.error_code == "chain_too_deep"
+
+
+def test_before_2016_there_are_standard_checkpoints_only(start: Start) -> None:
+    runner = start(volumes=VOLUMES, vms=(web(),), os_version="2012R2")
+    with pytest.raises(HypervError) as caught:
+        runner.run(hyperv_checkpoint, **MAKE)
+    assert caught.value.error_code == "needs_2016"
+    assert runner.run(hyperv_checkpoint, **MAKE, kind="standard")["checkpoint"]["kind"] == "standard"
+
+
+def test_a_machine_that_is_off_needs_neither_quiescing_nor_another_policy(start: Start) -> None:
+    runner = start(volumes=VOLUMES, vms=(web(state="off", policy="standard"),))
+    result = runner.run(hyperv_checkpoint, **MAKE)
+    assert (result["checkpoint"]["kind"], result["consistency"]["achieved"]) == ("production", "image")
+    assert [step["action"] for step in result["diff"]["after"]["steps"]] == ["create_checkpoint"]
+
+
+def test_several_machines_and_names_that_mean_none(start: Start) -> None:
+    vms = (web(), web(name="db", folder="D:\\VMs\\db", policy="disabled"), web(name="app", folder="D:\\VMs\\app"))
+    runner = start(volumes=VOLUMES, vms=vms)
+    result = runner.run(hyperv_checkpoint, names=["web01", "db", "app", "nobody"], checkpoint_name="before-patch")
+    assert {entry["vm"]["name"]: entry.get("error_code") for entry in result["results"]} == {
+        "web01": None, "app": None, "db": "checkpoints_disabled", "nobody": "vm_not_found"}
+    assert (result["failed"], result["error_code"], result["changed"]) == (True, "some_failed", True)
+
+
+def test_a_job_that_is_gone_is_no_failure_when_its_checkpoint_is_there(start: Start) -> None:
+    runner = start(volumes=VOLUMES, vms=(web(),))
+    host = runner.running.host
+    host.hyperv.knobs.interrupted_creation = "checkpoint"
+    host.clock.call_later(1.5, host.hyperv.restart_vmms)
+    result = runner.run(hyperv_checkpoint, **MAKE)
+    assert (result["checkpoint"]["owner"], len(machine(runner).checkpoints), machine(runner).policy) == ("ours", 1, 3)
+
+
+def test_a_job_that_never_ends_is_ended_and_the_policy_is_back(start: Start) -> None:
+    runner = start(volumes=VOLUMES, vms=(web(),))
+    runner.running.host.hyperv.knobs.job_seconds[70] = 1e6
+    result = runner.run(hyperv_checkpoint, **MAKE, timeout=60)
+    assert (result["error_code"], machine(runner).policy, machine(runner).checkpoints) == ("timeout", 3, {})
+
+
+def test_notes_that_the_host_copies_from_the_machine_do_not_make_others_ours(start: Start) -> None:
+    runner = start(volumes=VOLUMES, vms=(web(notes="of the machine"),))
+    runner.running.host.hyperv.knobs.notes_are_copied = True
+    assert runner.run(hyperv_checkpoint, **MAKE)["checkpoint"]["notes"] is None
+
+
+def test_requests(start: Start) -> None:
+    runner = start(volumes=VOLUMES, vms=tuple(web(name=f"vm{number}", folder=f"D:\\VMs\\vm{number}") for number in range(5)))
+
+    def cost(**params: Any) -> int:
+        with runner.fleet.locked():
+            before = runner.running.host.counters.snapshot()
+        runner.run(hyperv_checkpoint, checkpoint_name="before", **params)
+        with runner.fleet.locked():
+            used = dict(runner.running.host.counters.since(before).by_operation)
+        polls = used.pop("Get", 0)
+        used.pop("Pull", None)
+        used["Shell Receive"] = min(used.get("Shell Receive", 0), used.get("Shell Command", 0))
+        assert polls <= 40
+        return sum(used.values())
+
+    first = cost(name="vm0")
+    assert cost(name="vm0") == 4
+    assert first <= 60  # the state folder is made, too
+    several = cost(names=["vm1", "vm2", "vm3", "vm4"])
+    assert several <= first + 3 * 6
