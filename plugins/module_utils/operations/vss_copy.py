@@ -152,6 +152,7 @@ def _close(tools: Tools, intent: Intent, shadow: ShadowCopy | None, outcomes: Se
     left = [] if shadow is None else shadow_lifecycle.remove(tools, shadow.shadow_id, linked=True)
     leftovers += left
     if left:
+        leftovers.append(shadow_lifecycle.intent_leftover(tools.folder, intent))
         return
     incomplete = [outcome for outcome in outcomes if outcome.incomplete]
     for outcome in incomplete:

@@ -156,8 +156,10 @@ def _copy(tools: Tools, facts: HostFacts, job: CopyJob, request: Request, volume
     try:
         if tools.identity.task is None:
             raise ValueError("a copy with writers runs as a task")
-        diskshadow_runs.begin(tools.writer, tools.folder, name, whole, lambda: _announce(tools, intents), tools.identity.task,
-                              clock=tools.clock, limit=tools.deadline.remaining() + copy_work.AFTER_DEADLINE)
+        task = tools.identity.task
+        copy_work.over_again(tools, name, lambda: diskshadow_runs.begin(
+            tools.writer, tools.folder, name, whole, lambda: _announce(tools, intents), task, clock=tools.clock,
+            limit=tools.deadline.remaining() + copy_work.AFTER_DEADLINE))
         end = copy_work.follow(tools, record, writer_sets.outputs_of(record, base), started=True)
     except StillRunning:
         raise

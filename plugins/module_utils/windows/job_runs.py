@@ -393,8 +393,8 @@ def adopt(writer: CimWriter, folder: StateFolder, name: TaskName, *, clock: Cloc
 
 def run_in_session(writer: CimWriter, folder: StateFolder, name: TaskName, job: Job, *, clock: Clock, timeout: float) -> JobEnd:
     """The same script in the shell of this connection, without a task: it dies with the connection and reaches no other machine."""
-    prepare(writer, folder, name, job)
     try:
+        prepare(writer, folder, name, job)
         with writing_programs(writer, {"JOB": job_folder(folder, name)}) as programs:
             programs.run(RUN, timeout=timeout)
         end = collect(writer, folder, name, job.outputs)
@@ -403,6 +403,8 @@ def run_in_session(writer: CimWriter, folder: StateFolder, name: TaskName, job: 
         if not end.result.values_read:
             raise garbled()
     except HypervError as error:
+        if error.error_code == "job_exists":
+            raise
         raise _with(error, _remove_folder(writer, folder, name, clock)) from error
     return _cleaned(end, _remove_folder(writer, folder, name, clock))
 
