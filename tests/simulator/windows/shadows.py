@@ -46,6 +46,8 @@ class ShadowSettings:
     creation_seconds: float = 3.0
     refs_supported: bool = False
     """Persistent copies of ReFS volumes (open doubt D-17)."""
+    csv_from_any_node: bool = False
+    """Copies of a CSV that another node coordinates: the vendor says since 2012 (operations 5.8), the codes say 4 (5.3)."""
     needs_trailing_backslash: bool = True
     max_client_accessible: int = 64
     max_per_volume: int = 512
@@ -191,7 +193,8 @@ class ShadowService:
     def supports(self, volume: Volume) -> bool:
         """Whether a persistent copy of a volume can be made here: NTFS, a CSV that this node owns, ReFS where the host does it."""
         known = volume.filesystem in ("NTFS", "CSVFS") or (volume.filesystem == "ReFS" and self.settings.refs_supported)
-        return known and volume.owned and not volume.spec.removable
+        here = volume.owned or (volume.filesystem == "CSVFS" and self.settings.csv_from_any_node)
+        return known and here and not volume.spec.removable
 
     def _has_room(self, volume: Volume) -> bool:
         area = self.area_of(volume)

@@ -17,7 +17,9 @@ from ansible_collections.agentless.hyperv.plugins.modules import hyperv_vss_copy
 from simulator.disks import proof
 from simulator.hyperv.spec import CheckpointSpec, DiskSpec, VmSpec
 from simulator.soap.rules import access_denied, fault, http_status, lost_after, lost_before, unauthorized
+from simulator.spec import ClusterSpec
 from simulator.windows.acl import Acl
+from simulator.windows.shadows import ShadowSettings
 from simulator.windows.spec import VolumeSpec
 
 Start = Callable[..., Any]
@@ -412,3 +414,31 @@ def test_whatever_breaks_nothing_stays_unreported_and_no_false_success(start: St
             assert result["leftovers"] == [], "a lost unlink is tried again"
         assert "failed" not in copy(runner, name="sql01"), f"the next run is not healed after {name}"
         assert foreign in shadows(runner), name
+
+
+CSV = tuple(VolumeSpec(f"C:\\ClusterStorage\\Volume{n}", filesystem="CSVFS", owned=n == 1) for n in (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("volume", "any_node", "host_can", "code"),
+    [(1, False, False, None), (2, False, True, "csv_not_owned"), (2, True, True, None), (2, True, False, "vss_volume_not_supported")],
+)
+def test_a_cluster_shared_volume_is_copied_by_its_own_name_where_that_is_allowed(
+    start: Start, volume: int, any_node: bool, host_can: bool, code: str | None
+) -> None:
+    path = f"C:\\ClusterStorage\\Volume{volume}"
+    runner = start(
+        volumes=(*VOLUMES, *CSV), cluster=ClusterSpec("CL", ("HV01", "HV02")),
+        shadow_settings=ShadowSettings(csv_from_any_node=host_can),
+        vms=(VmSpec("c", clustered=True, disks=(DiskSpec(f"{path}\\c\\a.vhdx"),)),),
+    )
+    result = copy(runner, name="c", csv_any_node=any_node)
+    assert (result.get("error_code"), result["changed"]) == (code, code is None)
+    if code is None:
+        (file,) = result["manifest"]["files"]
+        assert file["source"] == f"{path}\\c\\a.vhdx"
+        assert result["shadow_copy"]["provider"] == "csv"
+    if code == "csv_not_owned":
+        assert runner.running.host.changes == 0
+    else:
+        assert_nothing_left(runner)
