@@ -35,13 +35,19 @@ options:
       - Look at this run only, whatever its age, and whether it is at work or not. With O(remove=true) this cancels it. It loses its lease,
         so that it stops. Its task is ended, and everything of it goes, also shadow copies that were meant to stay.
     type: str
+  include_kept:
+    description:
+      - Whether shadow copies that M(agentless.hyperv.hyperv_shadow_copy) made to stay are removed, too, once they are older than
+        O(older_than). With V(false) they and their intents have the status V(kept).
+    type: bool
+    default: true
 extends_documentation_fragment:
   - agentless.hyperv.run_as
   - agentless.hyperv.attributes
   - agentless.hyperv.attributes.writes
   - agentless.hyperv.attributes.action_group
 notes:
-  - Shadow copies that M(agentless.hyperv.hyperv_shadow_copy) made are ours, too, and are removed when they are older than O(older_than).
+  - Shadow copies that M(agentless.hyperv.hyperv_shadow_copy) made are ours, too; O(include_kept) says what becomes of them.
   - A shadow copy that an interrupted run announced and did not link is ours when it is the only new one of its volume that can be meant. It
     was made by the system's provider, is of the kind that was announced, and is at most two minutes younger than the announcement.
   - A folder of an incomplete copy is removed only when it lies where an intent says, is named by the run, has no manifest, and holds
@@ -110,7 +116,7 @@ found:
         - V(at_work) when its run holds a lease, V(running) when the run is dead and a task of it still runs, which a later run takes over
           and which ends by itself at the latest, V(too_young) when its run began, or wrote something, less than O(older_than) ago.
         - V(unknown_age) when the host does not tell its age, V(suspect) for an intent of which a suspect shadow copy may have come,
-          V(damaged) for an intent or a lease that cannot be understood.
+          V(damaged) for an intent or a lease that cannot be understood, V(kept) for what O(include_kept=false) leaves.
         - V(foreign_content) for a folder that holds something else, or a task or folder among ours that no run made.
         - V(unsearched) for a folder at a share that a task will look into, V(destination_needs_task) when O(run_as=session) has none to do
           so, and V(destination_missing) when the volume, or the folder at the share, is not there or could not be read. The intent stays.
@@ -147,6 +153,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "remove": {"type": "bool", "default": False},
     "older_than": {"type": "str", "default": "1h"},
     "run_id": {"type": "str"},
+    "include_kept": {"type": "bool", "default": True},
     **run_as.ARGUMENT_SPEC,
 }
 RULES: dict[str, Any] = {"required_if": run_as.REQUIRED_IF}

@@ -71,7 +71,7 @@ def _scope(call: Call) -> Scope:
     if run_id is not None and not naming.is_run_id(run_id):
         raise HypervError(f"run_id {run_id!r} is not that of a run.", error_code="invalid_run_id",
                           hint="It is what a task returned, or was given, as run_id.")
-    return Scope(older_than, run_id)
+    return Scope(older_than, run_id, call.params["include_kept"])
 
 
 def look_at(reader: CimReader, scope: Scope, identity: Identity) -> Look:

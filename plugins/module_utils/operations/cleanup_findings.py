@@ -164,7 +164,10 @@ class _Sorter:
         volume = facts.volume_of(shadow)
         leftover = shadow_lifecycle.shadow_leftover(shadow.shadow_id)
         located = Leftover(leftover.kind, leftover.id, volume.root if volume is not None else shadow.volume, leftover.remove_with)
-        return Finding(located, shadow.shadow_id, self.judge.status(verdict.run_id, age, REMOVABLE), age, verdict.run_id), shadow
+        status = self.judge.status(verdict.run_id, age, REMOVABLE)
+        if status == REMOVABLE and self.read.scope.leaves(intents):
+            status = cleanup_runs.KEPT
+        return Finding(located, shadow.shadow_id, status, age, verdict.run_id), shadow
 
     def _link(self, shadow_id: str) -> tuple[Finding, str]:
         """A link that leads nowhere; only a run that has an intent can be at work."""
@@ -215,6 +218,8 @@ class _Sorter:
         verdicts = [verdict for verdict in facts.ownership.verdicts if intent.name in verdict.intents]
         if any(verdict.owner == SUSPECT for verdict in verdicts):
             status = "suspect"
+        elif status == REMOVABLE and verdicts and self.read.scope.leaves([intent]):
+            status = cleanup_runs.KEPT
         elif status == REMOVABLE:
             status = self._reach(intent) or (FOREIGN_CONTENT if strange else REMOVABLE)
         return Finding(shadow_lifecycle.intent_leftover(facts.folder, intent), intent.stem, status, age, intent.run_id), intent

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ntpath
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -24,15 +25,24 @@ REMOVABLE = "removable"
 AT_WORK = "at_work"
 RUNNING = "running"
 TOO_YOUNG = "too_young"
+KEPT = "kept"
 _INTENT_FILE = re.compile(r"(?P<run>[A-Za-z0-9][A-Za-z0-9-]{0,39})_[0-9A-Fa-f]{8}(?:\.|\Z)")
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What a clean-up is about: everything older than this, or exactly one run, whatever its age and whether it is at work."""
+    """What a clean-up is about: everything older than this, or exactly one run, whatever its age and whether it is at work.
+
+    ``include_kept``: also shadow copies that were made to stay.
+    """
 
     older_than: timedelta
     run_id: str | None = None
+    include_kept: bool = True
+
+    def leaves(self, intents: Iterable[Intent]) -> bool:
+        """True when what these intents tell of was made to stay, and is to stay."""
+        return self.run_id is None and not self.include_kept and any(intent.keep and intent.shadow_id for intent in intents)
 
     def wants(self, run_id: str | None) -> bool:
         """True when something of this run, None for nobody's, is looked at at all."""

@@ -258,6 +258,9 @@ def test_shadow_copies_that_are_kept_are_ours_too(host: Any) -> None:
     assert clean(host, remove=True)["changed"] is False
     later(host, 7 * HOUR)
     assert clean(host, remove=True, older_than="8h")["changed"] is False
+    left = clean(host, remove=True, include_kept=False)
+    assert (left["changed"], {(item["kind"], item["status"]) for item in left["found"]}) == (
+        False, {("shadow_copy", "kept"), ("intent", "kept")})
     assert kinds(clean(host, remove=True)["removed"]) == ["intent", "shadow_copy"]
     assert (shadows(host), of_ours(host)) == ([], {})
 
