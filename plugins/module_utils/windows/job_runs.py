@@ -57,9 +57,9 @@ LIST = Command('dir /B /AD "%AGH_JOBS%"', reads_only=True)
 class NotFollowed(HypervError):
     """What becomes of a job could not be learned, for the reason that its ``__cause__`` tells. It may go on, and everything stays."""
 
-    def __init__(self, name: TaskName, why: HypervError) -> None:
-        super().__init__(why.message, error_code=why.error_code, hint=why.hint, return_value=why.return_value, hresult=why.hresult,
-                         leftovers=[*why.leftovers, _task_left(name)], details=why.details)
+    def __init__(self, name: TaskName, error: HypervError) -> None:
+        super().__init__(error.message, error_code=error.error_code, hint=error.hint, return_value=error.return_value, hresult=error.hresult,
+                         leftovers=[*error.leftovers, _task_left(name)], details=error.details)
 
 
 @dataclass(frozen=True)
