@@ -6,21 +6,25 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: hyperv_checkpoint
-short_description: Make checkpoints of virtual machines
+short_description: Make and remove checkpoints of virtual machines
 version_added: 0.1.0
 description:
   - Makes a checkpoint of one, several or all virtual machines of a host, names it, marks it as ours in its notes, and proves that it is
     there.
   - The kind is the one that was asked for, whatever the policy of the machine. That policy is the same afterwards, also when the run was
     interrupted. An intent on the host says what it was, and the next run of this module puts it back.
+  - Removes checkpoints by name, GUID or rules, one after the other, and waits until the chain of every disk is really shorter.
   - A checkpoint is no backup. It lies on the same storage as the machine, and files grow as long as it is there.
 author:
   - The agentless.hyperv authors (@agentless)
 options:
   state:
-    description: With V(present) there is a checkpoint of ours named O(checkpoint_name).
+    description:
+      - With V(present) there is a checkpoint of ours named O(checkpoint_name).
+      - With V(absent) there is none that O(checkpoint_name), O(checkpoint_id) or the rules choose. Of O(pattern), O(older_than),
+        O(keep_last) and O(expired), all that are given must agree.
     type: str
-    choices: [present]
+    choices: [present, absent]
     default: present
   names:
     description:
@@ -31,8 +35,44 @@ options:
   checkpoint_name:
     description:
       - Name of the checkpoint, of at most 100 characters. One of ours by this name counts as present.
-      - The task fails when somebody else's checkpoint has this name.
+      - The task fails when somebody else's checkpoint has this name, and with O(state=absent) when several have it.
     type: str
+  checkpoint_id:
+    description:
+      - GUID of the checkpoint to remove. This is the only way to remove one of another product, or one that may be a suspect.
+      - Those of replication are never removed.
+    type: str
+  pattern:
+    description: Remove those whose names match this pattern of the shell, such as C(nightly-*), without case.
+    type: str
+  older_than:
+    description: Remove those that are older than this, by the clock of the host. For example V(12h) or V(7d).
+    type: str
+  keep_last:
+    description: Remove all but this number of the newest of each machine, among those that O(pattern) matches.
+    type: int
+  expired:
+    description: Remove those whose time, as O(expires_after) said, is over.
+    type: bool
+    default: false
+  subtree:
+    description: Remove everything that grows from the one that is named, too. Fails when some of it is not ours.
+    type: bool
+    default: false
+  include_user:
+    description: Names and rules may choose checkpoints that people made, too. Without it only our own go.
+    type: bool
+    default: false
+  wait_for_merge:
+    description:
+      - Wait until the merges are done, for each checkpoint before the next is removed, so that there is never more than one merge.
+      - An earlier merge of a machine that nothing is removed from is waited for, too.
+    type: bool
+    default: true
+  merge_timeout:
+    description: Seconds to wait for each merge. The merge goes on when this is over, and the task fails.
+    type: int
+    default: 14400
   kind:
     description:
       - V(production_only) quiesces the guest and fails when that cannot be done. A machine that is off needs no quiescing.
@@ -85,6 +125,20 @@ EXAMPLES = r"""
     expires_after: 3d
     run_id: patch-2026-03
 
+- name: Remove it when all is well
+  agentless.hyperv.hyperv_checkpoint:
+    names: [web01, sql01]
+    state: absent
+    checkpoint_name: before-patch
+
+- name: Show what is expired, and how much would be merged
+  agentless.hyperv.hyperv_checkpoint:
+    names: all
+    state: absent
+    expired: true
+  check_mode: true
+  diff: true
+
 - name: Keep the memory, too
   agentless.hyperv.hyperv_checkpoint:
     name: lab01
@@ -110,6 +164,9 @@ results:
     checkpoint: {description: RV(checkpoint)., type: dict, returned: when there is one}
     consistency: {description: RV(consistency)., type: dict, returned: with O(state=present)}
     job: {description: RV(job)., type: dict, returned: with O(state=present)}
+    removed: {description: RV(removed)., type: list, elements: dict, returned: with O(state=absent)}
+    bytes: {description: RV(bytes)., type: int, returned: with O(state=absent)}
+    merged: {description: RV(merged)., type: bool, returned: with O(state=absent)}
     leftovers: {description: RV(leftovers)., type: list, elements: dict, returned: always}
 vm:
   description: The machine, by C(vm_id) and C(name).
@@ -135,6 +192,19 @@ job:
   description: The job that made it; null when none did.
   returned: with O(name) or O(vm_id), and O(state=present)
   type: dict
+removed:
+  description: The checkpoints that were removed, in this order. In check mode those that would be.
+  returned: with O(name) or O(vm_id), and O(state=absent)
+  type: list
+  elements: dict
+bytes:
+  description: Bytes of the files that their removal merged, as far as they could be read.
+  returned: with O(name) or O(vm_id), and O(state=absent)
+  type: int
+merged:
+  description: Whether everything is merged; null when that was not waited for.
+  returned: with O(name) or O(vm_id), and O(state=absent)
+  type: bool
 leftovers:
   description: What could not be put back or removed.
   returned: with O(name) or O(vm_id)
@@ -151,14 +221,23 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import RUNS_IN_PROCESS, Call
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations import checkpoint_plan, checkpoint_present
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import checkpoint_absent, checkpoint_plan, checkpoint_present
 
 ARGUMENT_SPEC: dict[str, Any] = {
-    "state": {"type": "str", "choices": ["present"], "default": "present"},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "name": {"type": "str"},
     "vm_id": {"type": "str"},
     "names": {"type": "list", "elements": "str"},
     "checkpoint_name": {"type": "str"},
+    "checkpoint_id": {"type": "str"},
+    "pattern": {"type": "str"},
+    "older_than": {"type": "str"},
+    "keep_last": {"type": "int"},
+    "expired": {"type": "bool", "default": False},
+    "subtree": {"type": "bool", "default": False},
+    "include_user": {"type": "bool", "default": False},
+    "wait_for_merge": {"type": "bool", "default": True},
+    "merge_timeout": {"type": "int", "default": 14400},
     "kind": {"type": "str", "choices": list(checkpoint_plan.KINDS), "default": checkpoint_plan.KINDS[0]},
     "notes": {"type": "str"},
     "expires_after": {"type": "str"},
@@ -168,14 +247,16 @@ ARGUMENT_SPEC: dict[str, Any] = {
 }
 RULES: dict[str, Any] = {
     "required_one_of": [("name", "vm_id", "names")],
-    "mutually_exclusive": [("name", "names"), ("vm_id", "names")],
+    "mutually_exclusive": [("name", "names"), ("vm_id", "names"), ("checkpoint_id", "names"), *(
+        (one, rule) for one in ("checkpoint_name", "checkpoint_id") for rule in ("pattern", "older_than", "keep_last")),
+        ("checkpoint_name", "checkpoint_id")],
     "required_if": [("state", "present", ("checkpoint_name",))],
 }
 
 
 def run(call: Call) -> dict[str, Any]:
-    """Plan, then make; check mode ends after the plan."""
-    return checkpoint_present.run(call)
+    """Plan, then make or remove; check mode ends after the plan."""
+    return checkpoint_present.run(call) if call.params["state"] == "present" else checkpoint_absent.run(call)
 
 
 def main() -> None:

@@ -82,6 +82,11 @@ def from_row(reference: Reference, row: Instance) -> Job:
                row.integer("ErrorCode") or 0, " ".join(dict.fromkeys(texts)), bool(row.boolean("Cancellable")))
 
 
+def reference_of(row: Instance) -> Reference:
+    """The address of a job row, under its own class (wire 3.5)."""
+    return Reference(row.namespace, row.class_name, {"InstanceID": row.required_text("InstanceID")})
+
+
 def read_job(reader: CimReader, reference: Reference) -> Job | None:
     """Look at a job under its own class (wire 3.5); None when it is gone."""
     try:

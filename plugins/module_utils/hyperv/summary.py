@@ -89,6 +89,11 @@ def read_summaries(reader: CimReader, settings: Sequence[Reference] = ()) -> dic
         raise HypervError(f"The host's summary of its virtual machines cannot be read: {error}", error_code="summary_failed") from error
 
 
+def read_summaries_of(reader: CimReader, settings: Sequence[Reference]) -> dict[str, Summary]:
+    """Summaries of these VMs only, up to BATCH of them: one request. Raises HypervError ``summary_failed``."""
+    return from_rows(_ask(reader, settings))
+
+
 class SummaryRefused(HypervError):
     """The host returned a code instead of summaries."""
 
