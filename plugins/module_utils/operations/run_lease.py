@@ -42,16 +42,17 @@ class RunLease:
     """Holds the lease of a run from ``with`` to its end. The state folder is there and trusted (``state.ensure``).
 
     ``holder``: as whom it is held; the run itself unless something is done about it from outside. ``seize``: take it even from a holder
-    that is at work. ``leftovers`` has the lease when it could not be given back; that never hides another error.
+    that is at work. ``duration``: longer for a run that cannot renew it while it works. ``leftovers`` has the lease when it could not be given back; that never hides another error.
     """
 
     def __init__(self, writer: CimWriter, clock: Clock, folder: StateFolder, run_id: str, *, holder: str | None = None,
-                 seize: bool = False) -> None:
+                 seize: bool = False, duration: timedelta = DURATION) -> None:
         self._writer = writer
         self._clock = clock
         self._place = lease_place(folder, run_id)
         self._holder = holder or run_id
         self._seize = seize
+        self._duration = min(duration, leases.LONGEST)
         self._token = secrets.token_hex(6)
         self._lease: Lease | None = None
         self._ends = 0.0
@@ -66,7 +67,7 @@ class RunLease:
         """
         asked = self._clock.monotonic()
         self._lease = self._taken()
-        self._ends = asked + DURATION.total_seconds()
+        self._ends = asked + self._duration.total_seconds()
         return self
 
     def keep(self) -> None:
@@ -82,7 +83,7 @@ class RunLease:
         if left >= RENEW_BELOW.total_seconds() or asked < self._retry:
             return
         try:
-            self._lease = leases.renew(self._run, lease, duration=DURATION, host_time=self._host_time)
+            self._lease = leases.renew(self._run, lease, duration=self._duration, host_time=self._host_time)
         except LeaseLost:
             self._lease = None
             raise
@@ -93,7 +94,7 @@ class RunLease:
                 raise
             self._retry = asked + min(RETRY.total_seconds(), left)
             return
-        self._ends = asked + DURATION.total_seconds()
+        self._ends = asked + self._duration.total_seconds()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         """Give the lease back; one that was lost is somebody else's."""
@@ -109,8 +110,8 @@ class RunLease:
         if self._seize:
             found = leases.look(self._run, self._place).lease
             if found is not None:
-                return leases.seize(self._run, found, self._holder, self._token, duration=DURATION, host_time=self._host_time)
-        return leases.acquire(self._run, self._place, self._holder, self._token, duration=DURATION, host_time=self._host_time)
+                return leases.seize(self._run, found, self._holder, self._token, duration=self._duration, host_time=self._host_time)
+        return leases.acquire(self._run, self._place, self._holder, self._token, duration=self._duration, host_time=self._host_time)
 
     def _run(self, command: Command, values: Mapping[str, str]) -> ProgramResult:
         return files.run(self._writer, command, values)

@@ -114,7 +114,8 @@ def settle(tools: Tools, intent: Intent, error: OutcomeUnknown) -> str:
             return proven[0].shadow_id
         suspects = [shadow_leftover(verdict.shadow_id, "suspect_shadow_copy") for verdict in verdicts]
     raise OutcomeUnknown(error.message, hint="The intent on the host tells what was to be made: look at the shadow copies of the host, "
-                         "and let hyperv_cleanup remove what is provably ours.", leftovers=suspects) from error
+                         "and let hyperv_cleanup remove what is provably ours.",
+                         leftovers=[*suspects, intent_leftover(tools.folder, intent)]) from error
 
 
 def _speaking(tools: Tools, intent: Intent) -> tuple[Verdict, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader, CimWriter
@@ -20,6 +21,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations import
     destinations,
     inventory,
     run_as,
+    run_lease,
     selection,
     vss_copy,
     vss_plan,
@@ -79,7 +81,7 @@ def run(call: Call) -> dict[str, Any]:
     def apply(writer: CimWriter) -> dict[str, Any]:
         if not prepared.ensured:
             state.ensure(writer, prepared.folder)
-        with RunLease(writer, call.clock, prepared.folder, prepared.request.run_id) as lease:
+        with RunLease(writer, call.clock, prepared.folder, prepared.request.run_id, duration=_duration(call, prepared)) as lease:
             tools = Tools(writer, call.clock, call.progress, prepared.folder, Deadline(call.clock, call.params["timeout"]),
                           float(call.params["vss_wait"]), prepared.request.identity, prepared.knocks_as, prepared.destination, lease)
             result = _apply(call, prepared, tools)
@@ -91,6 +93,13 @@ def run(call: Call) -> dict[str, Any]:
     if prepared.single and result.get("failed") and "msg" not in result:
         result["msg"] = "The virtual machine was not copied."
     return result
+
+
+def _duration(call: Call, prepared: Prepared) -> timedelta:
+    """How long the lease must last by itself: a program in the session keeps us from renewing it until it ends."""
+    if prepared.request.identity.task is not None:
+        return run_lease.DURATION
+    return run_lease.DURATION + timedelta(seconds=float(call.params["timeout"]))
 
 
 def _apply(call: Call, prepared: Prepared, tools: Tools) -> dict[str, Any]:

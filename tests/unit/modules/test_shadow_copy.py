@@ -259,8 +259,9 @@ def test_what_cannot_be_proven_stays_and_is_told(start: Start) -> None:
         host.rules.add(lost_after(), operation=CREATE)
     with pytest.raises(OutcomeUnknown) as unknown:
         make(runner)
-    assert {leftover.id for leftover in unknown.value.leftovers} == set(shadows(runner))
-    assert {leftover.kind for leftover in unknown.value.leftovers} == {"suspect_shadow_copy"}
+    suspects = {leftover.id for leftover in unknown.value.leftovers if leftover.kind == "suspect_shadow_copy"}
+    assert suspects == set(shadows(runner))
+    assert {leftover.kind for leftover in unknown.value.leftovers} == {"suspect_shadow_copy", "intent"}
     listed = info(runner)
     assert (set(owners(listed).values()), listed["counts"]) == ({"suspect"}, {"ours": 0, "suspect": 2, "foreign": 0})
     assert {entry["reason"] for entry in listed["shadow_copies"]} == {"several_candidates"}
@@ -276,7 +277,7 @@ def test_a_creation_that_never_began_leaves_an_intent_and_no_false_claim(start: 
         runner.running.host.rules.add(fault("timed_out"), operation=CREATE)
     with pytest.raises(OutcomeUnknown) as unknown:
         make(runner, run_id="night-1")
-    assert unknown.value.leftovers == ()
+    assert [leftover.kind for leftover in unknown.value.leftovers] == ["intent"]
     assert shadows(runner) == []
     assert make(runner, run_id="night-1")["changed"] is True
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -173,3 +174,16 @@ def test_an_account_needs_its_password_and_no_other_identity_takes_one(start: St
     with pytest.raises(HypervError) as refused:
         copy(runner, run_as_user="EXAMPLE\\backup", run_as_password="secret")
     assert (refused.value.error_code, "secret" in refused.value.message) == ("run_as_incomplete", False)
+
+
+def test_a_copy_in_the_session_has_a_lease_for_all_of_its_time(slow: Runner) -> None:
+    """Nobody can renew it while the program works, and no clean-up may take its shadow copy away meanwhile."""
+    lose_the_controller(slow, "/d /v:off /c")
+    with slow.fleet.locked():
+        before = slow.running.host.clock.now()
+    assert copy(slow, run_as="session", timeout=7200, run_id="monday")["failed"] is True
+    with slow.fleet.locked():
+        host = slow.running.host
+        (lease,) = host.files.children(host.files.resolve(f"{STATE}\\leases\\monday"))
+    expires = datetime.strptime(lease.parts[-1].partition("_")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    assert expires - before >= timedelta(seconds=7200)

@@ -306,11 +306,13 @@ def test_a_shadow_copy_that_cannot_be_deleted_is_a_failure_with_directions(start
     result = copy(runner, name="sql01")
     left = shadows(runner)
     assert (result["failed"], result["error_code"], result["changed"], len(left)) == (True, "cleanup_failed", True, 1)
+    (intent,) = names(runner, f"{STATE}\\intents")
+    path = f"{STATE}\\intents\\{intent}"
     assert result["leftovers"] == [
-        {"kind": "shadow_copy", "id": left[0], "location": "this host", "remove_with": f"vssadmin delete shadows /shadow={left[0]}"}
+        {"kind": "shadow_copy", "id": left[0], "location": "this host", "remove_with": f"vssadmin delete shadows /shadow={left[0]}"},
+        {"kind": "intent", "id": path, "location": f"{STATE}\\intents", "remove_with": f'del "{path}"'},
     ]
     assert links(runner) == []
-    (intent,) = names(runner, f"{STATE}\\intents")
     assert intent.startswith(f"{result['run_id']}_"), "the intent stays as long as what it announced"
 
 
