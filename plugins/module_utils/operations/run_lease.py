@@ -42,7 +42,8 @@ class RunLease:
     """Holds the lease of a run from ``with`` to its end. The state folder is there and trusted (``state.ensure``).
 
     ``holder``: as whom it is held; the run itself unless something is done about it from outside. ``seize``: take it even from a holder
-    that is at work. ``duration``: longer for a run that cannot renew it while it works. ``leftovers`` has the lease when it could not be given back; that never hides another error.
+    that is at work. ``duration``: longer for a run that cannot renew it while it works. ``leftovers`` has the lease when it could not be
+    given back; that never hides another error.
     """
 
     def __init__(self, writer: CimWriter, clock: Clock, folder: StateFolder, run_id: str, *, holder: str | None = None,

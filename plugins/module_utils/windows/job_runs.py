@@ -58,8 +58,8 @@ class NotFollowed(HypervError):
     """What becomes of a job could not be learned, for the reason that its ``__cause__`` tells. It may go on, and everything stays."""
 
     def __init__(self, name: TaskName, error: HypervError) -> None:
-        super().__init__(error.message, error_code=error.error_code, hint=error.hint, return_value=error.return_value, hresult=error.hresult,
-                         leftovers=[*error.leftovers, _task_left(name)], details=error.details)
+        super().__init__(error.message, error_code=error.error_code, hint=error.hint, return_value=error.return_value,
+                         hresult=error.hresult, leftovers=[*error.leftovers, _task_left(name)], details=error.details)
 
 
 @dataclass(frozen=True)
