@@ -16,9 +16,9 @@ description:
   - The result is crash-consistent, because a shadow copy that is made through WMI engages no writers. An image results for
     a virtual machine that is off. With O(writers=hyperv) the guests take part, see there.
   - The copy is complete when its C(manifest.json) exists. A folder without one is an incomplete copy.
-  - Each virtual machine is copied by a scheduled task of the host, which outlives the connection. When the time of this task is over, or the
-    connection breaks, the copy goes on, and the next run takes it over. RV(job) names it. It is ended by
-    M(agentless.hyperv.hyperv_cleanup) with its O(run_id).
+  - Each virtual machine is copied by a scheduled task of the host, which outlives the connection. When the time of this task is over, or
+    the connection breaks, the copy goes on, and the next run takes it over. RV(job) names it. It is ended by
+    M(agentless.hyperv.hyperv_cleanup) with its O(ignore:run_id).
 author:
   - The agentless.hyperv authors (@agentless)
 options:
@@ -143,8 +143,8 @@ notes:
   - Virtual machines whose disks lie on several volumes (unless O(writers=hyperv)) or on an SMB share, replicas, shared disks, and cluster
     shared volumes that another node coordinates are refused, with the reason.
   - In check mode nothing is put onto the host, so a share is not looked at. The task then predicts as if it held no copies, and says so.
-  - The folder C(agentless.hyperv) below C(ProgramData) of the host holds links, intents, leases and jobs. Only SYSTEM and Administrators may use it; the
-    task fails with C(state_dir_untrusted) when it is anything else.
+  - The folder C(agentless.hyperv) below C(ProgramData) of the host holds links, intents, leases and jobs. Only SYSTEM and Administrators
+    may use it; the task fails with C(state_dir_untrusted) when it is anything else.
 seealso:
   - module: agentless.hyperv.hyperv_vm_info
   - module: agentless.hyperv.hyperv_cleanup

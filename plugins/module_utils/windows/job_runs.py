@@ -269,8 +269,8 @@ def finish(writer: CimWriter, folder: StateFolder, name: TaskName, *, clock: Clo
     """Follow a job to its end, read its result and remove it. ``started`` False adopts one that an earlier run began.
 
     When the time is over first, the job goes on and everything stays (``running``); likewise with NotFollowed: a result is never
-    removed unread. Raises ``task_vanished``, ``task_not_started``, and the errors of tasks.why_no_result for a job that left none or half of one,
-    ``job_values_garbled`` and ``job_result_unreadable``; then it is removed, too, and what remains of it is in ``leftovers``.
+    removed unread. Raises ``task_vanished``, ``task_not_started``, and the errors of tasks.why_no_result for a job that left none or half
+    of one, ``job_values_garbled`` and ``job_result_unreadable``; then it is removed, too, and what remains of it is in ``leftovers``.
     """
     try:
         look = tasks.follow(writer, name, clock=clock, deadline=deadline, progress=progress, started=started)
