@@ -28,7 +28,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations import
     selection,
 )
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_choice import Choice, Entry
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_create import Made
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_create import Made, Work
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_facts import CheckpointFacts
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_intents import CheckpointIntent, MachineIntent
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_plan import Planned, Wanted
@@ -39,6 +39,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vm_res
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import checkpoint_marks
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.freshness import parse_age
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import state, system
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import StateFolder
 
 _MORE = ("summary", "disks", "integration", "volumes")
 _EVIDENCE = {
@@ -208,7 +209,7 @@ def _apply(call: Call, prepared: Prepared, writer: CimWriter) -> dict[str, Any]:
         tools = Tools(writer, call.clock, call.progress, Deadline(call.clock, call.params["timeout"]), lease.keep)
         leftovers += checkpoint_repair.carry_out(tools, folder, prepared.repair)
         if prepared.planned:
-            made, left = _make_all(call, prepared, tools)
+            made, left = make_all(folder, prepared.wanted.run_id, [item.work for item in prepared.planned], tools)
             leftovers += left
     for leftover in lease.leftovers:
         call.warn(f"The lease of this run could not be given back; it ends by itself within minutes: {leftover.location}.")
@@ -216,10 +217,9 @@ def _apply(call: Call, prepared: Prepared, writer: CimWriter) -> dict[str, Any]:
     return _result(prepared, entries, leftovers)
 
 
-def _make_all(call: Call, prepared: Prepared, tools: Tools) -> tuple[list[Made], list[Leftover]]:
+def make_all(folder: StateFolder, run_id: str, works: Sequence[Work], tools: Tools) -> tuple[list[Made], list[Leftover]]:
     """One after the other, between the writing of the intent and its removal. It stays as long as it has something to say."""
-    folder, works = prepared.facts.folder, [item.work for item in prepared.planned]
-    intent = CheckpointIntent(prepared.wanted.run_id, secrets.token_hex(4), system.read_time(tools.writer), tuple(
+    intent = CheckpointIntent(run_id, secrets.token_hex(4), system.read_time(tools.writer), tuple(
         MachineIntent(work.machine.vm_id, work.was, work.now) for work in works))
     checkpoint_intents.write(tools.writer, folder, intent)
     made = []
@@ -229,8 +229,7 @@ def _make_all(call: Call, prepared: Prepared, tools: Tools) -> tuple[list[Made],
                                                      error_code="timeout", hint="Raise timeout.")))
             continue
         tools.keep()
-        own = replace(tools, deadline=Deadline(call.clock, min(tools.deadline.remaining(), call.params["timeout"])))
-        made.append(checkpoint_create.make(own, work))
+        made.append(checkpoint_create.make(tools, work))
     if all(one.settled and not one.leftovers for one in made):
         return made, checkpoint_repair.forget(tools, folder, [intent])
     return made, [checkpoint_repair.intent_leftover(folder, intent)]

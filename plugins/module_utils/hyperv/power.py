@@ -1,0 +1,49 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Power states of a machine, as far as going back to a checkpoint needs them (operations 0.5)."""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader, CimWriter
+from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Clock, Deadline
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, OutcomeUnknown
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import jobs
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine, state_name
+
+_REQUESTS = {"running": 2, "off": 3}
+_ALREADY = 32775
+_PAUSE = 2.0
+
+
+def read_state(reader: CimReader, machine: Machine) -> str:
+    """The power state now; one request."""
+    return state_name(reader.get(machine.reference).integer("EnabledState"))
+
+
+def bring_to(writer: CimWriter, machine: Machine, wanted: str, *, clock: Clock, deadline: Deadline,
+             progress: Callable[[str], None]) -> None:
+    """Start a machine, or turn it off as a power cut does, and see that it is so. ``wanted``: ``running`` or ``off``.
+
+    Raises HypervError ``power_state_refused``, ``power_state_not_reached``, or why the job failed.
+    """
+    what = f"bringing {machine.name!r} to the state {wanted}"
+    if read_state(writer, machine) == wanted:
+        return
+    progress(what)
+    try:
+        answer = writer.invoke(machine.reference, "RequestStateChange", {"RequestedState": _REQUESTS[wanted]})
+        job = answer.out.reference("Job")
+        if answer.return_value == jobs.STARTED and job is not None:
+            jobs.wait(writer, job, what=what, clock=clock, deadline=deadline, progress=progress)
+        elif answer.return_value not in (0, jobs.STARTED, _ALREADY):
+            raise HypervError(f"{what} was refused (code {answer.return_value}).", error_code="power_state_refused",
+                              return_value=answer.return_value)
+    except OutcomeUnknown as error:
+        progress(f"{machine.name}: {error.message} Looking what came of it.")
+    while read_state(writer, machine) != wanted:
+        if deadline.expired():
+            raise HypervError(f"{what}: it is {read_state(writer, machine)}.", error_code="power_state_not_reached",
+                              hint="Look at the machine; nothing else was tried.")
+        clock.sleep(_PAUSE)
