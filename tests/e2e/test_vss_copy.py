@@ -280,7 +280,8 @@ def test_return_values_of_the_creation_are_told(story: Story, name: str, code: s
 
 def test_a_shadow_copy_that_cannot_be_deleted_is_named_with_the_command_that_removes_it(story: Story) -> None:
     failed = story.of(story.copied, "stuck")
-    (leftover,) = failed["leftovers"]
+    leftover, intent = failed["leftovers"]
+    assert intent["kind"] == "intent"
     assert (failed.status, failed["error_code"], failed["changed"]) == ("ignored", "cleanup_failed", True)
     assert leftover == {"kind": "shadow_copy", "id": failed["shadow_copy"]["id"], "location": "this host",
                         "remove_with": f"vssadmin delete shadows /shadow={failed['shadow_copy']['id']}"}
