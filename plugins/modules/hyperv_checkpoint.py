@@ -120,14 +120,14 @@ seealso:
 EXAMPLES = r"""
 - name: Make a checkpoint before the patch
   agentless.hyperv.hyperv_checkpoint:
-    names: [web01, sql01]
+    names: [sql01, web02]
     checkpoint_name: before-patch
     expires_after: 3d
     run_id: patch-2026-03
 
 - name: Remove it when all is well
   agentless.hyperv.hyperv_checkpoint:
-    names: [web01, sql01]
+    names: [sql01, web02]
     state: absent
     checkpoint_name: before-patch
 
@@ -141,7 +141,7 @@ EXAMPLES = r"""
 
 - name: Keep the memory, too
   agentless.hyperv.hyperv_checkpoint:
-    name: lab01
+    name: web02
     checkpoint_name: known-state
     kind: standard
 """

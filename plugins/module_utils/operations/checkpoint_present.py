@@ -83,7 +83,9 @@ def prepare(call: Call) -> Prepared:
     lasts = _expires_after(params["expires_after"])
     facts = checkpoint_facts.read(call)
     selection.warn_about_host(call, facts.host)
-    wanted = Wanted(name, params["kind"], run_id, params["notes"], None if lasts is None else facts.host.system.local_time + lasts,
+    # whole seconds: so it stands in the mark, and is compared with what the host shows
+    expires = None if lasts is None else (facts.host.system.local_time + lasts).replace(microsecond=0)
+    wanted = Wanted(name, params["kind"], run_id, params["notes"], expires,
                     params["min_free_percent"] / 100)
     choice = checkpoint_choice.choose(facts, params)
     there, due, refused = [], [], []
