@@ -76,7 +76,7 @@ seealso:
 EXAMPLES = r"""
 - name: Show what going back would lose
   agentless.hyperv.hyperv_checkpoint_revert:
-    name: web01
+    name: web02
     checkpoint_name: before-patch
     force: true
   check_mode: true
@@ -84,7 +84,7 @@ EXAMPLES = r"""
 
 - name: Go back, and start again
   agentless.hyperv.hyperv_checkpoint_revert:
-    name: web01
+    name: web02
     checkpoint_name: before-patch
     force: true
     power_after: running
