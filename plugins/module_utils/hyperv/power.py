@@ -14,7 +14,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines i
 
 _REQUESTS = {"running": 2, "off": 3}
 _ALREADY = 32775
-_PAUSE = 2.0
+_PAUSE, _LONGEST_PAUSE = 2.0, 15.0
 
 
 def read_state(reader: CimReader, machine: Machine) -> str:
@@ -42,8 +42,10 @@ def bring_to(writer: CimWriter, machine: Machine, wanted: str, *, clock: Clock, 
                               return_value=answer.return_value)
     except OutcomeUnknown as error:
         progress(f"{machine.name}: {error.message} Looking what came of it.")
+    pause = _PAUSE
     while read_state(writer, machine) != wanted:
         if deadline.expired():
             raise HypervError(f"{what}: it is {read_state(writer, machine)}.", error_code="power_state_not_reached",
                               hint="Look at the machine; nothing else was tried.")
-        clock.sleep(_PAUSE)
+        clock.sleep(pause)
+        pause = min(pause * 1.5, _LONGEST_PAUSE)

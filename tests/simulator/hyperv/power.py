@@ -4,6 +4,7 @@
 """Power states: Msvm_ComputerSystem.RequestStateChange (operations 0.5, wire 3.4)."""
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from simulator.cim.model import CimError
@@ -28,6 +29,15 @@ _CHANGES = {
     10: (("running",), "running", "running", 29, 1.0),
     11: (("running",), "running", "running", 28, 1.0),
 }
+_JOBS = frozenset(change[3] for change in _CHANGES.values())
+
+
+def finish_changes(role: HyperV) -> None:
+    """Bring every change of a power state that is under way to its end, at once."""
+    for job in role.jobs.all():
+        if job.job_type in _JOBS and job.ended is None and job.effect is not None:
+            with contextlib.suppress(JobFailure):
+                job.effect()
 
 
 class Power:

@@ -18,6 +18,7 @@ from simulator.hyperv.jobs import JobFailure, JobTable
 from simulator.hyperv.knobs import BACKUP_JOB, Knobs
 from simulator.hyperv.merges import Merges
 from simulator.hyperv.model import BUSY_JOBS, Checkpoint, Configuration, Machine, VhdFile
+from simulator.hyperv.power import finish_changes
 from simulator.hyperv.shapes import Shapes
 from simulator.hyperv.snapshot_service import SnapshotService
 from simulator.hyperv.spec import CheckpointKind, HyperVSettings, VmSpec
@@ -204,7 +205,11 @@ class HyperV:
     # -- service ---------------------------------------------------------------------------------------------------
 
     def restart_vmms(self) -> None:
-        """The management service restarts: every job object is lost, guests go on (operations 0.3)."""
+        """The management service restarts: every job object is lost, guests go on (operations 0.3).
+
+        Worker processes are not the service: what one was asked to do with its machine's power it brings to its end.
+        """
+        finish_changes(self)
         self.jobs.lose_all()
         for machine in (*self.machines.values(), *self.planned.values()):
             machine.busy = None

@@ -101,6 +101,13 @@ def test_a_fault_rule_takes_the_next_job_of_its_type() -> None:
     assert [j.state(clock.now()) for j in jobs] == [7, 10, 7]
 
 
+def test_a_restart_of_the_service_does_not_hold_up_a_machine_that_is_being_turned_off(bench: MakeBench) -> None:
+    host = bench(VmSpec(vm_id=GUID))
+    assert request(host, 3)["ReturnValue"] == 4096
+    host.role.restart_vmms()
+    assert host.row("Msvm_ComputerSystem", Name=GUID)["EnabledState"] == 3
+
+
 def test_a_restart_of_the_service_loses_all_jobs_and_their_effects(bench: MakeBench) -> None:
     host = bench(VmSpec(vm_id=GUID, busy="merging", busy_minutes=5.0))
     assert request(host, 3)["ReturnValue"] == 32775
