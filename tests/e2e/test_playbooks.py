@@ -17,7 +17,7 @@ from controller import CHECKOUT, Controller
 from simulator.cim.model import Account
 from simulator.fileserver import FileServerSpec
 from simulator.fleet import Fleet
-from simulator.hyperv.spec import DiskSpec
+from simulator.hyperv.spec import CheckpointSpec, DiskSpec
 from simulator.windows.spec import ShareSpec, VolumeSpec
 
 BACKUP = CHECKOUT / "playbooks" / "backup.yml"
@@ -95,7 +95,8 @@ FILE_SERVERS = (
 
 @pytest.mark.parametrize("module", MODULES)
 def test_the_examples_run(start_fleet: Callable[..., Fleet], controller: Controller, module: str) -> None:
-    site = host("HV01", vm("sql01"), vm("web02"), domain="example.test", accounts=(ADMIN, BACKUP_ACCOUNT))
+    taken = (CheckpointSpec("c", "before-patch"),) if module == "hyperv_checkpoint_revert" else ()
+    site = host("HV01", vm("sql01"), vm("web02", checkpoints=taken), domain="example.test", accounts=(ADMIN, BACKUP_ACCOUNT))
     fleet = start_fleet(site, file_servers=FILE_SERVERS)
     run = controller.play(examples(module), controller.inventory(winrm(fleet), {"backup_password": BACKUP_ACCOUNT.password}))
     assert run.code == 0, run.output
