@@ -181,7 +181,6 @@ def test_a_live_copy_is_inconsistent_and_says_so(start_fleet: Callable[..., Flee
 # -- what an interrupted run left --------------------------------------------------------------------------------------
 
 
-
 def forgotten(fleet: Fleet, controller: Controller) -> ShadowCopy:
     """A shadow copy of ours that nobody deletes, made long ago."""
     make = {"agentless.hyperv.hyperv_shadow_copy": {"volume": "D:\\", "run_id": "forgotten"}}

@@ -16,8 +16,7 @@ from typing import Any
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_record import CopyRecord
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_record import SourceFile as SourceFile
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_record import CopyRecord, SourceFile
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.destinations import Destination
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.inventory import HostFacts, condition_of
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_as import SYSTEM_IDENTITY, Identity

@@ -23,8 +23,7 @@ RECORD = CopyRecord(
     "C:\\ProgramData\\agentless.hyperv\\s\\{0A1B2C3D-0000-4000-8000-0000000000BB}", datetime(2026, 3, 1, 22, tzinfo=UTC),
     "{0A1B2C3D-0000-4000-8000-0000000000BB}", "size", "crash", "crash", "evidence", ("not captured",), ("unknown",),
     (SourceFile("D:\\a.avhdx", "a.avhdx", "disks\\a.avhdx", 3 * 2**30, 0, 0, LEAF),
-     SourceFile("D:\\v\\a.vhdx", "v\\a.vhdx", "disks2\\a.vhdx",
-                                                                                       2**30, 0, 1)))
+     SourceFile("D:\\v\\a.vhdx", "v\\a.vhdx", "disks2\\a.vhdx", 2**30, 0, 1)))
 NAMES = st.text(st.characters(exclude_categories=("Cs",)), max_size=50)
 
 

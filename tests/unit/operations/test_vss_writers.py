@@ -342,9 +342,9 @@ def test_a_script_that_must_not_run_leaves_no_shadow_copy(start: Start, monkeypa
     """The host itself deletes what is exposed in the folders of the job."""
     here = start()
 
-    def forbidden(_session: Any, _text: str) -> Any:
+    def forbidden(_session: Any, _text: str) -> Iterator[float]:
+        yield 0.0
         raise diskshadow.ScriptError("forbidden by policy")
-        yield
 
     monkeypatch.setattr(diskshadow._Session, "_exec", forbidden)  # a program that policy forbids
     error = refused(here)

@@ -15,7 +15,6 @@ from support.listener import DONE, send
 pytestmark = [pytest.mark.kerberos, pytest.mark.skipif(what_is_missing() is not None, reason=str(what_is_missing()))]
 
 
-
 @pytest.fixture(autouse=True)
 def _ticket(realm, monkeypatch):
     """All but the ticket cache is the machine's configuration; the cache is named by the endpoint alone."""
