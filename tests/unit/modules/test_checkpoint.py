@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
 from ansible_collections.agentless.hyperv.plugins.modules import hyperv_checkpoint
 from simulator.hyperv.spec import CheckpointSpec, ComponentSpec, DiskSpec, IntegrationSpec, VmSpec
+from simulator.soap import rules
 from simulator.windows.spec import VolumeSpec
 
 Start = Callable[..., Any]
@@ -157,6 +158,42 @@ def test_a_job_that_is_gone_is_no_failure_when_its_checkpoint_is_there(start: St
     host.clock.call_later(1.5, host.hyperv.restart_vmms)
     result = runner.run(hyperv_checkpoint, **MAKE)
     assert (result["checkpoint"]["owner"], len(machine(runner).checkpoints), machine(runner).policy) == ("ours", 1, 3)
+
+
+@pytest.mark.parametrize(("method", "nth"), [("CreateSnapshot", 1), *(("ModifySystemSettings", nth) for nth in (1, 2, 3))])
+def test_a_lost_answer_never_makes_a_second_checkpoint(start: Start, method: str, nth: int) -> None:
+    runner = start(volumes=VOLUMES, vms=(web(),))
+    rule = runner.running.host.rules.add(rules.lost_after(), when=lambda view: f":{method}_INPUT" in view.document, nth=nth)
+    result = runner.run(hyperv_checkpoint, **MAKE)
+    assert rule.fired == 1
+    assert ("failed" in result, result["checkpoint"]["owner"], result["leftovers"]) == (False, "ours", [])
+    assert ([one.name for one in machine(runner).checkpoints.values()], machine(runner).policy) == (["before-patch"], 3)
+
+
+def test_two_new_checkpoints_and_no_answer_that_says_which_is_ours(start: Start) -> None:
+    runner = start(volumes=VOLUMES, vms=(web(),))
+    host = runner.running.host
+    host.hyperv.knobs.interrupted_creation = "checkpoint"
+
+    def interrupt() -> None:
+        host.hyperv.restart_vmms()
+        host.hyperv.foreign_checkpoint("web01", kind="production")
+
+    host.clock.call_later(3, interrupt)
+    result = runner.run(hyperv_checkpoint, **MAKE)
+    assert (result["error_code"], len(result["suspects"]), result["leftovers"][0]["kind"]) == ("outcome_unknown", 2, "intent")
+    assert [one.notes for one in machine(runner).checkpoints.values()] == ["", ""]
+    assert machine(runner).policy == 3
+
+
+def test_a_machine_that_moves_away_meanwhile_is_told(start: Start) -> None:
+    runner = start(volumes=VOLUMES, vms=(web(), web(name="db", folder="D:\\VMs\\db")))
+    host, one = runner.running.host, machine(runner)
+    host.clock.call_later(3, lambda: host.hyperv.machines.pop(one.id))
+    result = runner.run(hyperv_checkpoint, names=["web01", "db"], checkpoint_name="before-patch")
+    first, second = result["results"]
+    assert (first["failed"], first["leftovers"][0]["kind"], second["failed"]) == (True, "checkpoint_policy", False)
+    assert one.checkpoints == {}
 
 
 def test_a_job_that_never_ends_is_ended_and_the_policy_is_back(start: Start) -> None:
