@@ -153,7 +153,7 @@ def _plan(prepared: Prepared) -> Plan:
         if work.changes_policy:
             steps.append(Step("change_checkpoint_policy", work.machine.name, {"from": work.was, "to": work.now, "for": "a moment"}))
         steps.append(Step("create_checkpoint", work.machine.name, {"vm_id": work.machine.vm_id, "name": work.name, "kind": work.kind,
-                                                                    "expires": iso(work.expires)}))
+                                                                   "expires": iso(work.expires)}))
     names = {machine.name: [node.checkpoint.name for node in prepared.facts.tree_of(machine).nodes] for machine in prepared.choice.machines}
     after = {name: list(found) for name, found in names.items()}
     for item in prepared.planned:
@@ -257,7 +257,7 @@ def _made_entry(before: CheckpointFacts, after: CheckpointFacts, item: Planned, 
         node = after.tree_of(machine).by_id.get(one.checkpoint.checkpoint_id)
         if node is None:
             error = error or HypervError(f"The checkpoint of {machine.name!r} was made, and is not there any more.",
-                                      error_code="checkpoint_vanished", hint="Somebody removed it.")
+                                         error_code="checkpoint_vanished", hint="Somebody removed it.")
         else:
             entry["checkpoint"] = checkpoint_facts.entry(after, machine, node)
             error = error or _not_grown(before, after, machine)
