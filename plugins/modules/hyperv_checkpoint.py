@@ -99,7 +99,9 @@ options:
     type: int
     default: 10
   timeout:
-    description: Seconds for the whole task. A job that has not ended by then is asked to end.
+    description:
+      - Seconds for the whole task with O(state=present). A job of creation that has not ended by then is asked to end.
+      - Seconds for each removal, without its merge, with O(state=absent).
     type: int
     default: 1800
 extends_documentation_fragment:

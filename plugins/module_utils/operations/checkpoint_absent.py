@@ -224,7 +224,8 @@ def _remove(call: Call, tools: Tools, prepared: Prepared, one: Doomed) -> Remove
                 owners = {one.machine.vm_id, *(other.checkpoint.checkpoint_id for other in facts.tree_of(one.machine).nodes)}
                 with contextlib.suppress(checkpoint_merge.Unreadable):
                     chains = checkpoint_merge.read_chains(tools.writer, owners)
-            if _destroy(tools, one.machine, node):
+            in_time = replace(tools, deadline=Deadline(tools.clock, call.params["timeout"]))  # merges have a time of their own
+            if _destroy(in_time, one.machine, node):
                 removed.gone.append(node)
             if waits:
                 frozen.update(facts.files_of(node.checkpoint.checkpoint_id))

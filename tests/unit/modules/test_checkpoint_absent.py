@@ -148,6 +148,13 @@ def test_a_machine_that_is_not_there_is_never_absent(start: Start) -> None:
     assert caught.value.error_code == "vm_not_found"
 
 
+def test_merges_that_take_longer_than_a_removal_may(start: Start) -> None:
+    runner = runner_of(start, ours("a", 1), ours("b", 2, parent="a"))
+    runner.running.host.hyperv.knobs.merge_seconds = 4000.0
+    result = remove(runner, pattern="*", timeout=60)
+    assert ([one["name"] for one in result["removed"]], result["merged"], chain(runner)) == (["a", "b"], True, 1)
+
+
 def test_a_merge_that_never_starts_is_told_and_one_that_somebody_switched_off(start: Start) -> None:
     runner = runner_of(start, ours("a", 1))
     runner.running.host.hyperv.knobs.merge_never_starts.add(VM)
