@@ -231,6 +231,8 @@ def _remove(call: Call, tools: Tools, prepared: Prepared, one: Doomed) -> Remove
                 frozen.update(facts.files_of(node.checkpoint.checkpoint_id))
                 checkpoint_merge.after_removal(checkpoint_merge.waiting(tools, call.params["merge_timeout"]), one.machine, chains,
                                                {node.checkpoint.checkpoint_id}, frozen)
+        if waits and one.unmerged and not one.nodes:
+            checkpoint_merge.until_quiet(checkpoint_merge.waiting(tools, call.params["merge_timeout"]), one.machine)
         removed.merged = True if waits else None
         removed.others = _gone_too(tools, prepared, one)
         if removed.others:

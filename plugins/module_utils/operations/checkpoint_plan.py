@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoint_service import POLICY_NUMBERS
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoint_tree import Node
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import checkpoint_facts, inventory
@@ -96,6 +97,8 @@ def plan(facts: CheckpointFacts, machine: Machine, wanted: Wanted, repair: Repai
     ``locations``: whether folders exist, None for those that could not be looked at.
     """
     own = _own_policy(machine, repair)
+    if own is not None and own not in POLICY_NUMBERS:
+        raise _refused(machine, f"Its checkpoint policy is one that nobody documents: {own}.", None, error_code="policy_unknown")
     effective = _policy_for(facts, machine, wanted.kind, own)
     condition = replace(inventory.condition_of(facts.host, machine), checkpoint_policy="disabled" if own == "disabled" else effective)
     verdict = consistency.judge(consistency.STANDARD if wanted.kind == STANDARD else consistency.PRODUCTION, condition)

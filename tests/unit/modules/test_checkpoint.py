@@ -127,6 +127,14 @@ def test_a_deep_chain_is_refused(start: Start) -> None:
     assert caught.value.error_code == "chain_too_deep"
 
 
+def test_a_policy_that_could_not_be_put_back_is_never_changed(start: Start) -> None:
+    runner = start(volumes=VOLUMES, vms=(web(),))
+    machine(runner).policy = 7
+    with pytest.raises(HypervError) as caught:
+        runner.run(hyperv_checkpoint, **MAKE)
+    assert (caught.value.error_code, runner.running.host.changes) == ("policy_unknown", 0)
+
+
 def test_before_2016_there_are_standard_checkpoints_only(start: Start) -> None:
     runner = start(volumes=VOLUMES, vms=(web(),), os_version="2012R2")
     with pytest.raises(HypervError) as caught:

@@ -101,6 +101,18 @@ def test_without_waiting_the_merge_is_still_to_come_and_a_later_run_waits_for_it
     assert any("merging disks" in line for line in runner.told.progress)
 
 
+def test_an_earlier_merge_is_waited_for_beside_a_removal_from_another_machine(start: Start) -> None:
+    vms = (VmSpec("web01", vm_id=VM, folder="D:\\VMs\\web01", checkpoints=(ours("a", 1),)),
+           VmSpec("db", folder="D:\\VMs\\db", checkpoints=(ours("b", 2),)))
+    runner = start(volumes=(VolumeSpec("C:"), VolumeSpec("D:")), vms=vms)
+    remove(runner, checkpoint_name="a", wait_for_merge=False)
+    runner.running.host.hyperv.knobs.merge_seconds = 600.0
+    runner.running.host.clock.advance(6)
+    result = runner.run(hyperv_checkpoint, names=["all"], state="absent", pattern="*")
+    assert [(entry["changed"], entry["merged"]) for entry in result["results"]] == [(True, True), (False, True)]
+    assert chain(runner) == 1
+
+
 def test_two_branches_from_one_file_stay_and_nobody_waits_for_ever(start: Start) -> None:
     runner = runner_of(start, ours("a", 1), ours("left", 2, parent="a"), ours("right", 3, parent="a"), current_parent="left")
     before = chain(runner)
