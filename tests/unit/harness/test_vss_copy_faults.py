@@ -157,7 +157,7 @@ AGAIN = operation("one machine, and the same task again", Contract(LOCAL, "sql01
 TWO = operation("two machines on two volumes", Contract(LOCAL, "sql01", "web01"), names=["sql01", "web01"])
 AT_SHARE = operation("one machine, to a share", Contract(SHARE, "sql01"), name="sql01", keep={"last": 1}, verify="sha256")
 LIVE = operation("a live copy", Contract(LOCAL, "off01"), name="off01", method="live", accept_inconsistent=True)
-SESSION = operation("one machine in the session", Contract(LOCAL, "sql01"), name="sql01", run_as="session")
+SESSION = operation("one machine in the session", Contract(LOCAL, "sql01"), name="sql01", run_as="session", timeout=600)
 
 
 @pytest.fixture(scope="module")

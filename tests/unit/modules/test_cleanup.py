@@ -83,7 +83,7 @@ def killed(runner: Any, module: Any, params: dict[str, Any], **when: Any) -> int
 
 def copy_killed(runner: Any, *texts: str, after: bool = False) -> None:
     """``hyperv_vss_copy`` of sql01, killed while it copies, or at the message that holds all of the texts."""
-    params = {"name": "sql01", "destination": "E:\\Backup", "run_id": "night-1", "run_as": "session"}
+    params = {"name": "sql01", "destination": "E:\\Backup", "run_id": "night-1", "run_as": "session", "timeout": 60}
     assert killed(runner, hyperv_vss_copy, params, texts=texts or (JOB,), after=after)
 
 
