@@ -181,12 +181,19 @@ def test_a_live_copy_is_inconsistent_and_says_so(start_fleet: Callable[..., Flee
 # -- what an interrupted run left --------------------------------------------------------------------------------------
 
 
+INTENTS = "C:\\ProgramData\\agentless.hyperv\\intents"
+
+
 def forgotten(fleet: Fleet, controller: Controller) -> ShadowCopy:
-    """A shadow copy of ours that nobody deletes, made long ago."""
+    """A shadow copy of ours that was made long ago for a copy, and that nobody deletes: its intent does not say that it is to stay."""
     make = {"agentless.hyperv.hyperv_shadow_copy": {"volume": "D:\\", "run_id": "forgotten"}}
     assert controller.play([make], controller.inventory(winrm(fleet))).code == 0
     with fleet.locked():
-        fleet.hosts["HV01"].host.clock.advance(24 * 3600)
+        simulated = fleet.hosts["HV01"].host
+        simulated.clock.advance(24 * 3600)
+        (intent,) = simulated.files.children(simulated.files.resolve(INTENTS))
+        path = f"{INTENTS}\\{intent.parts[-1]}"
+        simulated.files.write_file(path, simulated.files.read_file(path).replace(b'"keep": true', b'"keep": false'))
         (found,) = [copy for copy in fleet.hosts["HV01"].host.shadows.copies if not copy.foreign]
     return found
 
@@ -213,6 +220,16 @@ def test_the_next_run_sweeps_what_an_interrupted_one_left(start_fleet: Callable[
     assert f"shadow_copy {left.shadow_id}: removed" in task(run, SHOWN)["msg"]
     again = play(controller, fleet, ONE)
     assert (again.code, task(again, SWEPT)["changed"], task(again, SHOWN).status) == (0, False, "skipped")
+
+
+def test_what_somebody_made_to_stay_is_not_swept(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
+    fleet = start_fleet(host("HV01", vm("sql01")))
+    make = {"agentless.hyperv.hyperv_shadow_copy": {"volume": "D:\\", "run_id": "mine"}}
+    assert controller.play([make], controller.inventory(winrm(fleet))).code == 0
+    with fleet.locked():
+        fleet.hosts["HV01"].host.clock.advance(24 * 3600)
+    run = play(controller, fleet, ONE)
+    assert (run.code, task(run, SWEPT)["changed"], shadows(fleet)) == (0, False, (1, 0)), run.output
 
 
 def test_what_cannot_be_swept_is_told_and_the_copies_go_on(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
