@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The agentless.hyperv authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files of a host through fixed programs: sizes, links, robocopy, small files (operations 5.5, wire 7.2).
+"""Files of a host through fixed programs: links, small files, what a destination holds (operations 5.5, wire 7.2).
 
 Nothing is read from localised output: sizes come from cmd's own ``%~z``, outcomes from exit codes.
 """
@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader, CimWriter
-from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Deadline
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.programs import (
     Command,
@@ -27,13 +26,10 @@ SHORT = 120.0
 """Seconds for a command that touches a few small things."""
 
 _SYSTEM32 = "%SystemRoot%\\System32\\"
-_SIZE = re.compile(rb"\[(\d*)\]")
-_SHA256 = re.compile(rb"[0-9A-Fa-f]{64}\Z")
 _LISTED = re.compile(r"\[(\d*)\](.+)\Z")
 _FOUND = re.compile(r"\\(?P<vm>[^\\:]+)\\(?P<folder>[^\\:]+)\\manifest\.json(?P<pruning>\.pruning)?:\d+:(?P<text>.*)\Z")
 _LONGEST_NAMES = 5000
 
-MAKE_FOLDER = Command('mkdir "%AGH_INTO%"')
 LIST_LINKS = Command('dir /B /AL "%AGH_PATH%"', reads_only=True)
 # rmdir tells a failure only to ||
 REMOVE_LINK = Command('rmdir "%AGH_LINK%" || exit 3')
@@ -47,7 +43,6 @@ PRUNING = "manifest.json.pruning"
 """The name of a manifest while its copy is being removed: such a folder is no copy any more, and a later run goes on with it."""
 WRITE_TEXT = Command(_SYSTEM32 + 'findstr.exe "^" > "%AGH_PATH%" && type "%AGH_PATH%"')
 READ_TEXT = Command('type "%AGH_PATH%"', reads_only=True)
-HASH = Command(_SYSTEM32 + 'certutil.exe -hashfile "%AGH_FOLDER%\\%AGH_NAME%" SHA256', reads_only=True)
 RENAME = Command('move /Y "%AGH_PATH%" "%AGH_FINAL%"')
 
 
@@ -91,61 +86,6 @@ def _numbered(names: Sequence[str]) -> dict[str, str]:
     return {f"F{index}": name for index, name in enumerate(names)}
 
 
-def sizes_command(count: int, folder: str = "FOLDER") -> Command:
-    """Prints ``[size]`` for each of ``count`` files of a folder, ``[]`` for one that is missing: no names, no local formats."""
-    files = " ".join(f'"%AGH_{folder}%\\%AGH_F{index}%"' for index in range(count))
-    return Command(f"for %I in ({files}) do @echo [%~zI]", reads_only=True)
-
-
-def robocopy_command(count: int) -> Command:
-    """Copies ``count`` named files of one folder (operations 5.5): unbuffered, two retries, no names or progress in the output."""
-    files = " ".join(f'"%AGH_F{index}%"' for index in range(count))
-    return Command(f'{_SYSTEM32}robocopy.exe "%AGH_FOLDER%" "%AGH_INTO%" {files} /J /COPY:DAT /R:2 /W:5 /NP /NDL /NFL /NJH /NJS /BYTES')
-
-
-def read_sizes(reader: CimReader, folder: str, names: Sequence[str]) -> tuple[int | None, ...]:
-    """The sizes of files of one folder in bytes, in the order of ``names``; None for one that is missing.
-
-    Raises HypervError ``unreadable_answer`` when the count does not fit: then nothing is believed.
-    """
-    sizes: list[int | None] = []
-    for batch in names_in_batches(_checked(names)):
-        with reading_programs(reader, {"FOLDER": folder, **_numbered(batch)}) as programs:
-            result = programs.run(sizes_command(len(batch)), timeout=SHORT)
-        sizes.extend(_sizes(result, len(batch), folder))
-    return tuple(sizes)
-
-
-def _sizes(result: ProgramResult, count: int, folder: str) -> list[int | None]:
-    found = [int(size) if size else None for size in _SIZE.findall(result.stdout)]
-    if len(found) != count:
-        raise HypervError(f"The sizes of the files in {folder} could not be read: {said(result)}", error_code="unreadable_answer")
-    return found
-
-
-def read_hashes(reader: CimReader, folder: str, names: Sequence[str], deadline: Deadline) -> tuple[str, ...]:
-    """The SHA-256 of files of one folder in lower case, in the order of ``names``; a program for each.
-
-    Raises HypervError ``hash_failed``, and ``program_timed_out`` at the deadline.
-    """
-    hashes = []
-    for name in _checked(names):
-        with reading_programs(reader, {"FOLDER": folder, "NAME": name}) as programs:
-            result = programs.run(HASH, timeout=max(deadline.remaining(), 1.0))
-        digest = hash_from_output(result.stdout) if result.exit_code == 0 else None
-        if digest is None:
-            raise HypervError(f"The SHA-256 of {folder}\\{name} could not be read (exit code {result.exit_code}): {said(result)}",
-                              error_code="hash_failed", return_value=result.exit_code)
-        hashes.append(digest)
-    return tuple(hashes)
-
-
-def hash_from_output(output: bytes) -> str | None:
-    """The one line of certutil's output that is a SHA-256, on older hosts with spaces between the bytes. Its words are localised."""
-    found = [line for line in (raw.replace(b" ", b"").strip() for raw in output.split(b"\n")) if _SHA256.match(line)]
-    return found[0].decode("ascii").lower() if len(found) == 1 else None
-
-
 def _checked(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(check_value(name, "A file's name") for name in names)
 
@@ -172,34 +112,6 @@ def link_names(writer: CimWriter, folder: str) -> tuple[str, ...]:
     """The links in a folder, dead ones too, in lower case."""
     listed = run(writer, LIST_LINKS, {"PATH": folder}).stdout.decode("utf-8", "replace")
     return tuple(name.strip().lower() for name in listed.splitlines() if name.strip())
-
-
-def copy_files(writer: CimWriter, folder: str, into: str, names: Sequence[str], *, make: bool, timeout: float,
-               on_output: OutputHandler | None = None) -> tuple[int | None, ...]:
-    """Copy named files of one folder with robocopy, in one shell with the making of the target folder and a look at what arrived.
-
-    Returns the sizes of the copies in bytes, in the order of ``names``; None for one that is missing. Raises HypervError
-    ``folder_not_made`` (an existing folder is an error, too), ``copy_failed`` with the exit code for 8 and above, and for 0: a fresh copy
-    that copied nothing.
-    """
-    sizes: list[int | None] = []
-    for batch in names_in_batches(_checked(names)):
-        with writing_programs(writer, {"FOLDER": folder, "INTO": into, **_numbered(batch)}) as programs:
-            if make and not sizes:
-                expect_success(programs.run(MAKE_FOLDER, timeout=SHORT), f"Making the folder {into}", "folder_not_made")
-            result = programs.run(robocopy_command(len(batch)), timeout=timeout, on_output=on_output)
-            _expect_copied(result, len(batch), into)
-            sizes.extend(_sizes(programs.run(sizes_command(len(batch), "INTO"), timeout=SHORT), len(batch), into))
-    return tuple(sizes)
-
-
-def _expect_copied(result: ProgramResult, count: int, into: str) -> None:
-    outcome = CopyOutcome(result.exit_code)
-    if outcome.failed or not outcome.copied:
-        raise HypervError(
-            f"robocopy could not copy {count} file(s) into {into} (exit code {result.exit_code}): {said(result)}",
-            error_code="copy_failed", return_value=result.exit_code,
-            hint="Look for full or write-protected destinations, antivirus and missing rights.")
 
 
 def write_text(writer: CimWriter, path: str, final: str, data: bytes) -> None:
@@ -281,11 +193,6 @@ def copies_from_output(output: bytes, host_folder: str) -> Stored:
             texts[match.group("pruning") is not None].setdefault((match.group("vm"), match.group("folder")), []).append(match.group("text"))
     manifests, pruning = ({key: "\n".join(lines) for key, lines in found.items()} for found in texts)
     return Stored(manifests, pruning, files)
-
-
-def manifests_from_output(output: bytes, host_folder: str) -> dict[tuple[str, str], str]:
-    """Only the texts of manifests out of such output."""
-    return dict(copies_from_output(output, host_folder).manifests)
 
 
 @dataclass(frozen=True)
