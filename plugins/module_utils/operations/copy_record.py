@@ -23,8 +23,9 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manife
     METHODS,
     MOST_FILES,
     VERIFIED,
-    CopiedFile,
+    VSS_COPY,
     Manifest,
+    ManifestFile,
 )
 
 FILE_NAME = "copy.json"
@@ -102,7 +103,7 @@ class CopyRecord:
             return folder + "." if folder.endswith("\\") else folder
         return ntpath.join(self.root, file.folder) if file.folder else self.root
 
-    def manifest(self, copied: tuple[CopiedFile, ...], completed: datetime, unknowns: tuple[str, ...] = ()) -> Manifest:
+    def manifest(self, copied: tuple[ManifestFile, ...], completed: datetime, unknowns: tuple[str, ...] = ()) -> Manifest:
         """The manifest of the finished copy."""
         return Manifest(
             vm_id=self.vm_id, vm_name=self.vm_name, host=self.host, run_id=self.run_id, taken=self.taken,
@@ -150,8 +151,8 @@ def parse(data: bytes) -> CopyRecord:
     shadow_id = None if found.get("shadow_copy") is None else _matching(found, "shadow_copy", _SHADOW)
     return CopyRecord(
         vm_id=_matching(vm, "id", _GUID), vm_name=_text(vm, "name"), host=_text(found, "host"), run_id=run_id,
-        method=_choice(found, "method", METHODS), folder=_text(found, "folder"), root=_text(found, "root"), taken=_time(found),
-        shadow_id=shadow_id, verify=_choice(found, "verify", VERIFIED), requested=_choice(found, "requested", LEVELS),
+        method=_choice(found, "method", METHODS[VSS_COPY]), folder=_text(found, "folder"), root=_text(found, "root"), taken=_time(found),
+        shadow_id=shadow_id, verify=_choice(found, "verify", VERIFIED[VSS_COPY]), requested=_choice(found, "requested", LEVELS),
         achieved=_choice(found, "achieved", LEVELS), evidence=_text(found, "evidence"), not_captured=_texts(found, "not_captured"),
         unknowns=_texts(found, "unknowns"), files=_files(found))
 

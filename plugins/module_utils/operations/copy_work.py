@@ -21,7 +21,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.destin
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_as import Identity
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_lease import RunLease
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import manifest as manifests
-from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import CopiedFile, Manifest
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import Manifest, ManifestFile
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import job_runs, system, target_jobs, tasks
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.files import CopyFolder
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.job_runs import JobEnd
@@ -194,7 +194,7 @@ def conclude(tools: Tools, record: CopyRecord, end: JobEnd) -> tuple[Manifest, t
     return manifest, (*end.leftovers, *left)
 
 
-def verified(tools: Tools, record: CopyRecord, end: JobEnd) -> tuple[CopiedFile, ...]:
+def verified(tools: Tools, record: CopyRecord, end: JobEnd) -> tuple[ManifestFile, ...]:
     """The files that a job brought, compared with their sources as the task wants it. Raises HypervError for what is not so."""
     if end.result is None:
         raise HypervError(f"The job that copied {record.vm_name!r} left no result.", error_code="job_no_result")
@@ -204,7 +204,7 @@ def verified(tools: Tools, record: CopyRecord, end: JobEnd) -> tuple[CopiedFile,
     return _verified(record, [file for _group, files in groups for file in files], arrived)
 
 
-def close(tools: Tools, record: CopyRecord, copied: tuple[CopiedFile, ...]) -> tuple[Manifest, tuple[Leftover, ...]]:
+def close(tools: Tools, record: CopyRecord, copied: tuple[ManifestFile, ...]) -> tuple[Manifest, tuple[Leftover, ...]]:
     """Look at the disks among the copied files, and write the manifest. Returns it, and what could not be removed of a job.
 
     Raises HypervError ``verify_failed``, ``file_not_written`` or ``manifest_not_written``.
@@ -220,12 +220,12 @@ def close(tools: Tools, record: CopyRecord, copied: tuple[CopiedFile, ...]) -> t
     return manifest, left
 
 
-def _verified(record: CopyRecord, members: Sequence[SourceFile], arrived: Sequence[Arrived]) -> tuple[CopiedFile, ...]:
+def _verified(record: CopyRecord, members: Sequence[SourceFile], arrived: Sequence[Arrived]) -> tuple[ManifestFile, ...]:
     by_place = {f"{one.target}\\{one.name}".lower(): one for one in arrived}
     copied = []
     for file in members:
         one = by_place[f"{record.folder}\\{file.target}".lower()]
         size = vss_verify.check_size(file, one, record)
         vss_verify.check_digests(one)
-        copied.append(CopiedFile(file.target, file.path, size, file.disk, file.level, one.sha256))
+        copied.append(ManifestFile(file.target, file.path, size, file.disk, file.level, one.sha256))
     return tuple(copied)

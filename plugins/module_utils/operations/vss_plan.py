@@ -23,7 +23,13 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_as
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import consistency, naming
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.consistency import Verdict, reaches
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.freshness import FoundCopy, present_copy
-from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import FILE_NAME, Manifest, ManifestError, parse
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import (
+    FILE_NAME,
+    VSS_COPY,
+    Manifest,
+    ManifestError,
+    parse,
+)
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.retention import Keep, RetentionError, parse_keep, zone
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.files import PRUNING, Stored
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.programs import check_value
@@ -219,6 +225,8 @@ def _valid(texts: Mapping[tuple[str, str], str], stored: Stored, base: str) -> t
             continue
         if vm_folder[-8:].upper() != manifest.vm_id[:8] or folder != naming.copy_folder(manifest.taken, manifest.run_id):
             damaged.append(path)
+            continue
+        if manifest.kind != VSS_COPY:
             continue
         copies.append(_compared(path, manifest, stored.files.get((vm_folder, folder), {})))
     return tuple(copies), tuple(sorted(damaged))

@@ -26,7 +26,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_pl
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_plan import Request
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import ownership
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.consistency import lower, reaches
-from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import CopiedFile, Manifest
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import Manifest, ManifestFile
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.ownership import OURS, Verdict
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import (
     diskshadow,
@@ -309,7 +309,7 @@ class _Run:
                               f"{f', in the step {session.inner.at}' if session.inner.at else ''}.", error_code="copy_interrupted",
                               hint="Was diskshadow ended, or the host restarted? Run the task again.")
 
-    def _proven(self, session: SessionEnd) -> tuple[CopyRecord, tuple[CopiedFile, ...]]:
+    def _proven(self, session: SessionEnd) -> tuple[CopyRecord, tuple[ManifestFile, ...]]:
         """The record with what was reached, and the files with those that the writer added. Raises ``consistency_not_reached``."""
         record = self.record
         copied = copy_work.verified(self.tools, record, replace(session.end, result=session.steps))
@@ -348,11 +348,11 @@ class _Run:
         return told.backup.enabled is not False and told.backup.answering is True
 
 
-def _with_extras(copied: tuple[CopiedFile, ...], extras: Sequence[writer_sets.Brought]) -> tuple[CopiedFile, ...]:
+def _with_extras(copied: tuple[ManifestFile, ...], extras: Sequence[writer_sets.Brought]) -> tuple[ManifestFile, ...]:
     """A recovery file becomes the leaf of its disk's chain, and what it stands on moves one down; other files come last."""
     recovered = {one.extra.leaf.disk for one in extras if one.extra.is_recovery}
     deepest = max((file.level for file in copied), default=0) + 2
     moved = tuple(replace(file, level=file.level + (file.disk in recovered)) for file in copied)
-    added = tuple(CopiedFile(one.extra.target, one.extra.live, one.size, one.extra.leaf.disk, 0 if one.extra.is_recovery else deepest,
+    added = tuple(ManifestFile(one.extra.target, one.extra.live, one.size, one.extra.leaf.disk, 0 if one.extra.is_recovery else deepest,
                              one.sha256) for one in extras)
     return (*moved, *added)

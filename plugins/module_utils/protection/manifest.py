@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The agentless.hyperv authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The manifest of a copy, format 1 (docs/manifest.md): written last, so a copy without one is incomplete.
+"""The manifest of a copy or an export, format 1 (docs/manifest.md): written last, so a copy without one is incomplete.
 
 Anyone who may write to the backup folder may forge a manifest. So a parsed one is checked value by value; nothing outside
 the format survives, and paths in it are relative names that cannot leave the copy's folder.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -19,17 +19,32 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.protection.naming
 
 FORMAT = 1
 FILE_NAME = "manifest.json"
-KIND = "vss_copy"
+VSS_COPY = "vss_copy"
+EXPORT = "export"
 LARGEST = 1_000_000
 MOST_FILES = 2000
-METHODS = ("vss", "writers", "live")
-"""Out of a shadow copy, out of a set of them made with the Hyper-V writer, from the live files."""
-VERIFIED = ("none", "size", "sha256")
+METHODS: Mapping[str, tuple[str, ...]] = {
+    VSS_COPY: ("vss", "writers", "live"),
+    EXPORT: ("production_checkpoint", "checkpoint", "live_crash", "live_saved", "live_data", "offline"),
+}
+"""How each kind may have been taken. Copies: out of a shadow copy, out of a set of them made with the Hyper-V writer, from the live
+files. Exports: of a checkpoint made for it, of one that was there, of the running VM by its CaptureLiveState, of a VM at rest."""
+VERIFIED: Mapping[str, tuple[str, ...]] = {
+    VSS_COPY: ("none", "size", "sha256"),
+    EXPORT: ("none", "size", "chain", "sha256"),
+}
+ROLES = ("configuration", "state", "guest_state", "disk", "checkpoint")
+"""What a file of an export is: the definition (``.vmcx``, ``.xml``), memory and devices (``.vmrs``, ``.bin``, ``.vsv``), the guest state of
+firmware and vTPM (``.vmgs``), a virtual disk, anything of a checkpoint."""
+CONTROLLERS = ("ide", "scsi")
+DISK_TYPES = ("fixed", "dynamic", "differencing")
+DISK_FORMATS = ("vhd", "vhdx", "vhds")
 LEVELS = ("inconsistent", "crash", "filesystem", "application", "image")
 
 _GUID = re.compile(r"[0-9A-F]{8}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{12}\Z")
 _SHADOW = re.compile(r"\{[0-9A-Fa-f-]{36}\}\Z")
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z\Z", re.ASCII)
+_VERSION = re.compile(r"\d{1,4}\.\d{1,4}\Z", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _LARGEST_SIZE = 1 << 63
 
@@ -39,28 +54,106 @@ class ManifestError(ValueError):
 
 
 @dataclass(frozen=True)
-class CopiedFile:
-    """One file of a copy: ``path`` relative to the copy's folder, ``source`` where it was on the host, size in bytes; ``sha256`` in
-    lower case when it was compared."""
+class ManifestFile:
+    """One file: ``path`` relative to the copy's folder, size in bytes, ``sha256`` in lower case when it was computed.
+
+    Of a VSS copy: ``source`` where it was on the host, which ``disk`` it is of, how far below the leaf (0). Of an export: its ``role``.
+    """
 
     path: str
     source: str
     size: int
-    disk: int
-    level: int
+    disk: int = 0
+    level: int = 0
     sha256: str | None = None
+    role: str | None = None
 
     def as_data(self) -> dict[str, Any]:
         """The JSON object of one file."""
-        data: dict[str, Any] = {"path": self.path, "source": self.source, "size": self.size, "disk": self.disk, "level": self.level}
+        data: dict[str, Any] = {"path": self.path, "size": self.size}
+        data |= {"source": self.source, "disk": self.disk, "level": self.level} if self.role is None else {"role": self.role}
         return data if self.sha256 is None else {**data, "sha256": self.sha256}
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """What a finished copy says of itself. ``disk`` and ``level`` of a file: which disk, and how far below the leaf (0).
+class Place:
+    """Where a disk is attached; None: unknown, or a parent of another file, which is attached nowhere. ``number`` is that of the
+    controller among those of its kind."""
 
-    ``shadow_id`` None: a copy of the live files, or out of shadow copies that nobody could name any more.
+    controller: str | None
+    number: int | None
+    location: int | None
+
+    def as_data(self) -> dict[str, Any]:
+        """The keys that tell of the place."""
+        return {"controller": self.controller, "controller_number": self.number, "location": self.location}
+
+
+@dataclass(frozen=True)
+class ExportedDisk:
+    """One virtual disk file of an export. ``disk_id`` is its VirtualDiskId, the same as that of the source; ``parent`` the path of the
+    file below it in the export; sizes in bytes."""
+
+    path: str
+    disk_id: str | None
+    source: str
+    place: Place
+    virtual_size: int
+    format: str
+    type: str
+    parent: str | None = None
+
+    def as_data(self) -> dict[str, Any]:
+        """The JSON object of one disk."""
+        return {"path": self.path, "id": self.disk_id, "source": self.source, **self.place.as_data(), "virtual_size": self.virtual_size,
+                "format": self.format, "type": self.type, "parent": self.parent}
+
+
+@dataclass(frozen=True)
+class ExcludedDisk:
+    """A virtual disk that the export left out on purpose."""
+
+    source: str
+    place: Place
+
+    def as_data(self) -> dict[str, Any]:
+        """The JSON object of one disk."""
+        return {"source": self.source, **self.place.as_data()}
+
+
+@dataclass(frozen=True)
+class Export:
+    """What only the manifest of an export says.
+
+    ``version`` is the configuration version of the VM, ``build`` that of the host's system. ``vtpm`` and ``shielded``: the keys of the
+    VM's protector are needed to start it elsewhere. ``memory`` (bytes at start), ``processors`` and ``switches`` (the names, one for
+    each connected adapter's switch) are what a host needs to run it. ``checkpoint_id``: InstanceID of the exported checkpoint.
+    """
+
+    build: int
+    generation: int
+    version: str
+    vtpm: bool
+    shielded: bool
+    memory: int
+    processors: int
+    switches: tuple[str, ...]
+    disks: tuple[ExportedDisk, ...]
+    excluded: tuple[ExcludedDisk, ...] = ()
+    checkpoint_id: str | None = None
+    checkpoint_name: str | None = None
+
+    @property
+    def needs_guardian(self) -> bool:
+        """True when another host can start the VM only with the keys of its protector."""
+        return self.vtpm or self.shielded
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a finished copy or export says of itself. ``export`` None: a VSS copy.
+
+    ``shadow_id`` None: an export, a copy of the live files, or one out of shadow copies that nobody could name any more.
     """
 
     vm_id: str
@@ -76,18 +169,28 @@ class Manifest:
     not_captured: tuple[str, ...]
     unknowns: tuple[str, ...]
     verified: str
-    files: tuple[CopiedFile, ...]
+    files: tuple[ManifestFile, ...]
     method: str = "vss"
+    export: Export | None = None
+
+    @property
+    def kind(self) -> str:
+        """``vss_copy`` or ``export``."""
+        return VSS_COPY if self.export is None else EXPORT
 
     @property
     def size(self) -> int:
         """All files together, in bytes."""
         return sum(file.size for file in self.files)
 
+    def files_of(self, role: str) -> tuple[ManifestFile, ...]:
+        """The files of an export that have this role."""
+        return tuple(file for file in self.files if file.role == role)
+
     def as_data(self) -> dict[str, Any]:
         """The JSON object of format 1."""
-        return {
-            "format": FORMAT, "kind": KIND,
+        data: dict[str, Any] = {
+            "format": FORMAT, "kind": self.kind,
             "vm": {"id": self.vm_id, "name": self.vm_name}, "host": self.host, "run_id": self.run_id,
             "method": self.method, "taken": _format_time(self.taken), "completed": _format_time(self.completed),
             "shadow_copy": self.shadow_id,
@@ -96,6 +199,16 @@ class Manifest:
             "verified": self.verified,
             "files": [file.as_data() for file in self.files],
         }
+        return data if self.export is None else _with_export(data, self.export)
+
+
+def _with_export(data: dict[str, Any], export: Export) -> dict[str, Any]:
+    del data["shadow_copy"]
+    data["vm"] |= {"generation": export.generation, "version": export.version, "vtpm": export.vtpm, "shielded": export.shielded}
+    checkpoint = None if export.checkpoint_id is None else {"id": export.checkpoint_id, "name": export.checkpoint_name}
+    return {**data, "host_build": export.build, "checkpoint": checkpoint,
+            "needs": {"memory": export.memory, "processors": export.processors, "switches": list(export.switches)},
+            "disks": [disk.as_data() for disk in export.disks], "excluded_disks": [disk.as_data() for disk in export.excluded]}
 
 
 def dump(manifest: Manifest) -> bytes:
@@ -115,17 +228,60 @@ def parse(text: str) -> Manifest:
         raise ManifestError("not an object")
     if data.get("format") != FORMAT or isinstance(data.get("format"), bool):
         raise ManifestError(f"format {str(data.get('format'))[:20]!r} is not known")
-    if data.get("kind") != KIND:
+    kind = data.get("kind")
+    if not isinstance(kind, str) or kind not in METHODS:
         raise ManifestError("another kind of copy")
     vm, consistency = _object(data, "vm"), _object(data, "consistency")
+    files = _files(data, kind)
     return Manifest(
         vm_id=_matching(vm, "id", _GUID), vm_name=_text(vm, "name"), host=_text(data, "host"), run_id=_run_id(data),
         taken=_time(data, "taken"), completed=_time(data, "completed"),
-        shadow_id=None if data.get("shadow_copy", "") is None else _matching(data, "shadow_copy", _SHADOW),
+        shadow_id=_shadow_id(data) if kind == VSS_COPY else None,
         requested=_level(consistency, "requested"), achieved=_level(consistency, "achieved"), evidence=_text(consistency, "evidence"),
         not_captured=_texts(consistency, "not_captured"), unknowns=_texts(consistency, "unknowns"),
-        verified=_choice(data, "verified", VERIFIED), files=_files(data),
-        method=_choice(data, "method", METHODS) if "method" in data else "vss")
+        verified=_choice(data, "verified", VERIFIED[kind]), files=files,
+        method=_choice(data, "method", METHODS[kind]) if "method" in data or kind != VSS_COPY else "vss",
+        export=_export(data, vm, files) if kind == EXPORT else None)
+
+
+def _shadow_id(data: Mapping[str, Any]) -> str | None:
+    return None if data.get("shadow_copy", "") is None else _matching(data, "shadow_copy", _SHADOW)
+
+
+def _export(data: Mapping[str, Any], vm: Mapping[str, Any], files: Sequence[ManifestFile]) -> Export:
+    needs = _object(data, "needs")
+    checkpoint = None if data.get("checkpoint", "") is None else _object(data, "checkpoint")
+    return Export(
+        build=_number(data, "host_build", 1 << 32), generation=_number(vm, "generation", 3), version=_matching(vm, "version", _VERSION),
+        vtpm=_flag(vm, "vtpm"), shielded=_flag(vm, "shielded"), memory=_number(needs, "memory", _LARGEST_SIZE),
+        processors=_number(needs, "processors", 1 << 16), switches=_texts(needs, "switches"),
+        disks=_disks(data, {file.path.lower() for file in files if file.role in ("disk", "checkpoint")}),
+        excluded=tuple(ExcludedDisk(_text(item, "source"), _place(item)) for item in _objects(data, "excluded_disks")),
+        checkpoint_id=None if checkpoint is None else _text(checkpoint, "id"),
+        checkpoint_name=None if checkpoint is None else _text(checkpoint, "name"))
+
+
+def _disks(data: Mapping[str, Any], paths: Collection[str]) -> tuple[ExportedDisk, ...]:
+    """The disks of an export: each is one of its files, and so is each parent."""
+    found = []
+    for item in _objects(data, "disks"):
+        disk = ExportedDisk(
+            path=_text(item, "path"), disk_id=None if item.get("id", "") is None else _matching(item, "id", _GUID),
+            source=_text(item, "source"), place=_place(item), virtual_size=_number(item, "virtual_size", _LARGEST_SIZE),
+            format=_choice(item, "format", DISK_FORMATS), type=_choice(item, "type", DISK_TYPES),
+            parent=None if item.get("parent", "") is None else _text(item, "parent"))
+        if not {disk.path.lower(), (disk.parent or disk.path).lower()} <= set(paths):
+            raise ManifestError("a disk is none of the files")
+        found.append(disk)
+    return tuple(found)
+
+
+def _place(item: Mapping[str, Any]) -> Place:
+    def known(name: str) -> int | None:
+        return None if item.get(name, "") is None else _number(item, name, 1 << 16)
+
+    controller = None if item.get("controller", "") is None else _choice(item, "controller", CONTROLLERS)
+    return Place(controller, known("controller_number"), known("location"))
 
 
 def _no_constant(name: str) -> None:
@@ -155,6 +311,20 @@ def _texts(data: Mapping[str, Any], name: str) -> tuple[str, ...]:
     if not isinstance(value, list) or len(value) > 1000 or not all(isinstance(item, str) and len(item) <= 4096 for item in value):
         raise ManifestError(f"{name} is not a list of texts")
     return tuple(value)
+
+
+def _objects(data: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    value = data.get(name)
+    if not isinstance(value, list) or len(value) > MOST_FILES or not all(isinstance(item, dict) for item in value):
+        raise ManifestError(f"{name} is not a list of at most {MOST_FILES} objects")
+    return value
+
+
+def _flag(data: Mapping[str, Any], name: str) -> bool:
+    value = data.get(name)
+    if not isinstance(value, bool):
+        raise ManifestError(f"{name} is neither true nor false")
+    return value
 
 
 def _matching(data: Mapping[str, Any], name: str, pattern: re.Pattern[str]) -> str:
@@ -197,19 +367,20 @@ def _number(data: Mapping[str, Any], name: str, limit: int) -> int:
     return value
 
 
-def _files(data: Mapping[str, Any]) -> tuple[CopiedFile, ...]:
-    value = data.get("files")
-    if not isinstance(value, list) or not 0 < len(value) <= MOST_FILES:
-        raise ManifestError(f"files is not a list of 1 to {MOST_FILES}")
-    found = []
+def _files(data: Mapping[str, Any], kind: str) -> tuple[ManifestFile, ...]:
+    found: list[ManifestFile] = []
     seen: set[str] = set()
-    for item in value:
-        if not isinstance(item, dict):
-            raise ManifestError("a file is not an object")
+    for item in _objects(data, "files"):
         path = _text(item, "path")
         if not is_safe_relative(path) or path.lower() in seen or path.lower() == FILE_NAME:
             raise ManifestError("a file's path is unsafe or named twice")
         seen.add(path.lower())
-        found.append(CopiedFile(path, _text(item, "source"), _number(item, "size", _LARGEST_SIZE), _number(item, "disk", MOST_FILES),
-                                _number(item, "level", MOST_FILES), _matching(item, "sha256", _SHA256) if "sha256" in item else None))
+        size, digest = _number(item, "size", _LARGEST_SIZE), _matching(item, "sha256", _SHA256) if "sha256" in item else None
+        if kind == EXPORT:
+            found.append(ManifestFile(path, "", size, sha256=digest, role=_choice(item, "role", ROLES)))
+        else:
+            found.append(ManifestFile(path, _text(item, "source"), size, _number(item, "disk", MOST_FILES),
+                                      _number(item, "level", MOST_FILES), digest))
+    if not found:
+        raise ManifestError("files is empty")
     return tuple(found)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.freshness import FoundCopy, parse_age, present_copy
-from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import CopiedFile, Manifest
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import Manifest, ManifestFile
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,7 +38,7 @@ def copy(
             not_captured=(),
             unknowns=(),
             verified="size",
-            files=(CopiedFile("a", "b", 1, 0, 0),),
+            files=(ManifestFile("a", "b", 1, 0, 0),),
         ),
     )
 

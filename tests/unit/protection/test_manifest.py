@@ -9,13 +9,26 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import CopiedFile, Manifest, ManifestError, dump, parse
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import (
+    ExcludedDisk,
+    Export,
+    ExportedDisk,
+    Manifest,
+    ManifestError,
+    ManifestFile,
+    Place,
+    dump,
+    parse,
+)
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import ValidationError, validate
 
+SCHEMA = json.loads((Path(__file__).resolve().parents[3] / "docs" / "manifest.schema.json").read_text(encoding="utf-8"))
 VM_ID = "0A1B2C3D-1111-2222-3333-444455556666"
 TAKEN = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
 GOOD = Manifest(
@@ -32,7 +45,37 @@ GOOD = Manifest(
     not_captured=("a",),
     unknowns=("b", "c"),
     verified="size",
-    files=(CopiedFile("disks\\a.avhdx", "D:\\VMs\\a.avhdx", 5, 0, 0), CopiedFile("disks\\a.vhdx", "D:\\VMs\\a.vhdx", 7, 0, 1)),
+    files=(ManifestFile("disks\\a.avhdx", "D:\\VMs\\a.avhdx", 5, 0, 0), ManifestFile("disks\\a.vhdx", "D:\\VMs\\a.vhdx", 7, 0, 1)),
+)
+
+DISK = "Virtual Hard Disks\\a.vhdx"
+EXPORTED = replace(
+    GOOD,
+    shadow_id=None,
+    verified="chain",
+    method="production_checkpoint",
+    files=(
+        ManifestFile(f"Virtual Machines\\{VM_ID}.vmcx", "", 30, role="configuration"),
+        ManifestFile(DISK, "", 4096, sha256="0a" * 32, role="disk"),
+        ManifestFile("Virtual Hard Disks\\b.avhdx", "", 8192, role="disk"),
+    ),
+    export=Export(
+        build=17763,
+        generation=2,
+        version="9.0",
+        vtpm=True,
+        shielded=False,
+        memory=2 << 30,
+        processors=4,
+        switches=("LAN", 'evil {{ "x" }}'),
+        disks=(
+            ExportedDisk(DISK, VM_ID, "D:\\VMs\\a.avhdx", Place("scsi", 0, 1), 1 << 30, "vhdx", "dynamic"),
+            ExportedDisk("Virtual Hard Disks\\b.avhdx", None, "D:\\b", Place(None, None, None), 1 << 30, "vhdx", "differencing", DISK),
+        ),
+        excluded=(ExcludedDisk("D:\\VMs\\swap.vhdx", Place("ide", 1, 0)),),
+        checkpoint_id=f"Microsoft:{VM_ID}",
+        checkpoint_name="nightly",
+    ),
 )
 
 
@@ -43,9 +86,27 @@ def test_a_manifest_survives_its_file() -> None:
     assert parse(dump(hashed).decode("ascii")) == hashed
 
 
+def test_a_manifest_of_an_export_survives_its_file() -> None:
+    assert parse(dump(EXPORTED).decode("ascii")) == EXPORTED
+    assert (EXPORTED.kind, GOOD.kind, EXPORTED.size) == ("export", "vss_copy", 12318)
+    assert [file.path for file in EXPORTED.files_of("configuration")] == [f"Virtual Machines\\{VM_ID}.vmcx"]
+    assert EXPORTED.export is not None and EXPORTED.export.needs_guardian
+
+
+def test_both_kinds_are_what_the_schema_says() -> None:
+    for manifest in (GOOD, EXPORTED):
+        validate(manifest.as_data(), SCHEMA)
+    for wrong in ({"kind": "export"}, {"verified": "chain"}, {"method": "offline"}):
+        with pytest.raises(ValidationError):
+            validate({**GOOD.as_data(), **wrong}, SCHEMA)
+    for wrong in ({"kind": "vss_copy"}, {"method": "live"}, {"disks": None}, {"needs": {}}):
+        with pytest.raises(ValidationError):
+            validate({**EXPORTED.as_data(), **wrong}, SCHEMA)
+
+
 @given(st.text(max_size=200), st.text(max_size=200))
 def test_any_name_is_written_as_short_ascii_lines(name: str, source: str) -> None:
-    file = CopiedFile("disks\\a.vhdx", source, 1, 0, 0)
+    file = ManifestFile("disks\\a.vhdx", source, 1, 0, 0)
     data = dump(Manifest(**{**GOOD.__dict__, "vm_name": name, "files": (file,)}))
     assert data.isascii()
     assert max(len(line) for line in data.split(b"\r\n")) < 8000
@@ -59,6 +120,14 @@ def changed(**changes: Any) -> str:
 
 def with_file(**changes: Any) -> str:
     return changed(files=[{**GOOD.as_data()["files"][0], **changes}])
+
+
+def exported(**changes: Any) -> str:
+    return json.dumps({**EXPORTED.as_data(), **changes})
+
+
+def exported_disk(**changes: Any) -> str:
+    return exported(disks=[{**EXPORTED.as_data()["disks"][0], **changes}])
 
 
 FORGED: list[Callable[[], str]] = [
@@ -75,6 +144,31 @@ FORGED: list[Callable[[], str]] = [
     lambda: changed(format="1"),
     lambda: changed(format=1.5),
     lambda: changed(kind="export"),
+    lambda: changed(kind=["export"]),
+    lambda: changed(kind="backup"),
+    lambda: changed(verified="chain"),
+    lambda: changed(method="offline"),
+    lambda: exported(kind="vss_copy"),
+    lambda: exported(method="vss"),
+    lambda: exported(host_build=-1),
+    lambda: exported(vm={"id": VM_ID, "name": "a"}),
+    lambda: exported(vm={**EXPORTED.as_data()["vm"], "generation": 3}),
+    lambda: exported(vm={**EXPORTED.as_data()["vm"], "vtpm": 1}),
+    lambda: exported(vm={**EXPORTED.as_data()["vm"], "version": "9"}),
+    lambda: exported(needs={}),
+    lambda: exported(needs={**EXPORTED.as_data()["needs"], "switches": "LAN"}),
+    lambda: exported(checkpoint={}),
+    lambda: exported(disks={}),
+    lambda: exported(excluded_disks=[1]),
+    lambda: exported(files=[{**EXPORTED.as_data()["files"][0], "role": "disk2"}]),
+    lambda: exported(files=[{"path": "x", "size": 1}]),
+    lambda: exported_disk(path="Virtual Hard Disks\\other.vhdx"),
+    lambda: exported_disk(path=f"Virtual Machines\\{VM_ID}.vmcx"),
+    lambda: exported_disk(parent="C:\\Windows\\x.vhdx"),
+    lambda: exported_disk(id="x"),
+    lambda: exported_disk(type="thin"),
+    lambda: exported_disk(controller="nvme"),
+    lambda: exported_disk(location=-1),
     lambda: changed(vm=None),
     lambda: changed(vm={"id": VM_ID}),
     lambda: changed(vm={"id": "x", "name": "a"}),
@@ -132,10 +226,10 @@ JSON = st.recursive(
 )
 
 
-@given(st.sampled_from(sorted(GOOD.as_data())), JSON)
-def test_any_value_in_any_place_is_read_or_refused(key: str, value: Any) -> None:
+@given(st.sampled_from((GOOD, EXPORTED)), st.sampled_from(sorted(GOOD.as_data() | EXPORTED.as_data())), JSON)
+def test_any_value_in_any_place_is_read_or_refused(manifest: Manifest, key: str, value: Any) -> None:
     try:
-        read = parse(changed(**{key: value}))
+        read = parse(json.dumps({**manifest.as_data(), key: value}))
     except ManifestError:
         return
     assert parse(dump(read).decode("ascii")) == read
