@@ -25,9 +25,12 @@ from simulator.soap.counters import Counters
 from simulator.soap.rules import FaultRules
 from simulator.soap.service import WsmanService
 from simulator.spec import HostSpec, Limits, ListenerSpec
+from simulator.windows.certificates import CertificateStore
 from simulator.windows.cimv2.registration import register as register_cimv2
 from simulator.windows.cimv2.system import Service
 from simulator.windows.files import FileSystem, Network
+from simulator.windows.firewall import Firewall
+from simulator.windows.firewall import register as register_firewall
 from simulator.windows.identity import token_for
 from simulator.windows.planting import FilesAs
 from simulator.windows.processes import ProcessHost
@@ -92,6 +95,9 @@ class SimHost:
         """Writing guests by the GUID of their machine."""
         self.services: dict[str, Service] = {}
         """By name in lower case."""
+        self.certificates = CertificateStore(spec.fqdn, clock.now(), spec.certificates, spec.trusted_authorities)
+        self.firewall = Firewall(spec.locale, self.note_change, spec.firewall_rules)
+        self.processes.firewall = self.firewall
         self.hyperv = HyperV(self, spec.hyperv, surroundings.cluster_of(spec))
         self.hyperv.guests = self.guests
         self.vss = VssService(self.shadows)
@@ -140,6 +146,7 @@ class SimHost:
         register_hyperv(self.hyperv)
         self.services = register_cimv2(self.repository, self.processes, self.shadows)
         register_tasks(self.repository, self.tasks)
+        register_firewall(self.repository, self.firewall)
         self.services["vmms"].listeners.append(self._vmms_changed)
         self.guard_namespaces()
 

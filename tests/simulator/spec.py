@@ -10,6 +10,7 @@ from datetime import datetime
 
 from simulator.cim.model import Account
 from simulator.hyperv.spec import HyperVSettings, VmSpec
+from simulator.windows.certificates import DEFAULT_AUTHORITY, CertificateSpec
 from simulator.windows.programs.base import Speeds
 from simulator.windows.scheduler.service import SchedulerSettings
 from simulator.windows.shadows import ShadowSettings
@@ -116,6 +117,12 @@ class HostSpec:
     """How the Task Scheduler of this host behaves."""
     local_account_token_filter_policy: bool = False
     """The registry value that lets every local administrator keep a full token over the network (wire 6.1)."""
+    certificates: tuple[CertificateSpec, ...] = ()
+    """In the personal store of the computer."""
+    trusted_authorities: tuple[str, ...] = (DEFAULT_AUTHORITY,)
+    """Whose certificates the host trusts."""
+    firewall_rules: tuple[str, ...] = ()
+    """In-box rules that are enabled, by InstanceID."""
 
     def __post_init__(self) -> None:
         if self.os_version not in OS_VERSIONS:

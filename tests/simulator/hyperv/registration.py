@@ -17,6 +17,8 @@ from simulator.hyperv.job_tables import Jobs
 from simulator.hyperv.management import Management
 from simulator.hyperv.power import Power
 from simulator.hyperv.provider import Table
+from simulator.hyperv.replica.server import not_supported
+from simulator.hyperv.replica.tables import AuthorizationTable, Providers, ReplicationService, ServerSettingsTable
 from simulator.hyperv.replication import ReferencePoints, RelationSettings, Relationships
 from simulator.hyperv.resources import TABLES
 from simulator.hyperv.services import SERVICES, Service, ServiceSettings, Switches
@@ -50,19 +52,20 @@ def _tables(role: HyperV) -> dict[str, ClassProvider]:
     tables: list[Table[Any]] = [systems, settings, jobs, Jobs(role, "Msvm_StorageJob")]
     plain: tuple[type[Table[Any]], ...] = (
         PlannedSystems, ExportSettings, MergeSettings, Relationships, RelationSettings, ServiceSettings, Switches,
-        *TABLES, SecuritySettings, ReferencePoints)
+        *TABLES, SecuritySettings, ReferencePoints, ServerSettingsTable, AuthorizationTable, Providers)
     tables += [kind(role) for kind in plain if role.shapes.has(ids.V2, kind.class_name)]
     for kind in KINDS:
         tables += [LiveComponent(role, kind), ComponentSettings(role, kind)]
     methods = _methods(role, Summaries(role, jobs, settings))
     for service in SERVICES:
         if role.shapes.has(ids.V2, service.class_name):
-            tables.append(Service(role, service, _with_gaps(role, service.class_name, methods.get(service.class_name, {}))))
+            kind_of_service = ReplicationService if service.class_name == "Msvm_ReplicationService" else Service
+            tables.append(kind_of_service(role, service, _with_gaps(role, service.class_name, methods.get(service.class_name, {}))))
     return {table.class_name: table for table in tables}
 
 
 def _methods(role: HyperV, summaries: Summaries) -> dict[str, dict[str, MethodHandler]]:
-    management, images = Management(role), Images(role)
+    management, images, server = Management(role), Images(role), role.replica.server
     return {
         "Msvm_VirtualSystemManagementService": {
             "GetSummaryInformation": summaries.get_summary_information,
@@ -82,6 +85,16 @@ def _methods(role: HyperV, summaries: Summaries) -> dict[str, dict[str, MethodHa
             "GetVirtualHardDiskSettingData": images.get_setting_data,
             "GetVirtualHardDiskState": images.get_state,
             "ValidateVirtualHardDisk": images.validate,
+        },
+        "Msvm_ReplicationService": {
+            "ModifyServiceSettings": server.modify_settings,
+            "GetSystemCertificates": server.get_certificates,
+            "AddAuthorizationEntry": server.add_entry,
+            "ModifyAuthorizationEntry": server.modify_entry,
+            "RemoveAuthorizationEntry": server.remove_entry,
+            "StartService": not_supported,
+            "StopService": not_supported,
+            "RequestStateChange": not_supported,
         },
     }
 

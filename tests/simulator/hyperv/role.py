@@ -19,6 +19,7 @@ from simulator.hyperv.knobs import BACKUP_JOB, Knobs
 from simulator.hyperv.merges import Merges
 from simulator.hyperv.model import BUSY_JOBS, Checkpoint, Configuration, Machine, VhdFile
 from simulator.hyperv.power import finish_changes
+from simulator.hyperv.replica.replica import Replica
 from simulator.hyperv.shapes import Shapes
 from simulator.hyperv.snapshot_service import SnapshotService
 from simulator.hyperv.spec import CheckpointKind, HyperVSettings, VmSpec
@@ -26,7 +27,9 @@ from simulator.hyperv.spec import CheckpointKind, HyperVSettings, VmSpec
 if TYPE_CHECKING:
     from simulator.cim.repository import Repository
     from simulator.hyperv.cluster import Cluster
+    from simulator.windows.certificates import CertificateStore
     from simulator.windows.files import FileSystem
+    from simulator.windows.firewall import Firewall
 
 
 class Host(Protocol):
@@ -39,6 +42,8 @@ class Host(Protocol):
     clock: SimClock
     repository: Repository
     files: FileSystem
+    certificates: CertificateStore
+    firewall: Firewall
 
     def note_change(self, what: str) -> None:
         """A request changed the state of the host."""
@@ -66,6 +71,7 @@ class HyperV:
         self.checkpoints = Checkpoints(self)
         self.snapshots = SnapshotService(self)
         self.merges = Merges(self)
+        self.replica = Replica(self)
         self.machines: dict[str, Machine] = {}
         """Realised machines by GUID in upper case, in the order they were added."""
         self.planned: dict[str, Machine] = {}

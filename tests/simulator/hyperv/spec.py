@@ -239,6 +239,32 @@ class VmSpec:
 
 
 @dataclass(frozen=True)
+class AuthorizationSpec:
+    """From whom a replica server takes machines, and where it puts them (operations 7.2)."""
+
+    primary: str = "*"
+    """FQDN, ``*.domain`` or ``*``."""
+    storage: str = "D:\\Replica"
+    trust_group: str = "DEFAULT"
+
+
+@dataclass(frozen=True)
+class ReplicaServerSpec:
+    """The host as a replica server."""
+
+    enabled: bool = False
+    authentication: Literal[0, 1, 2, 3] = 0
+    """1 Kerberos, 2 certificates, 3 both."""
+    http_port: int = 80
+    https_port: int = 443
+    certificate: str | None = None
+    """``key`` of a certificate of the host."""
+    authorizations: tuple[AuthorizationSpec, ...] = ()
+    ports_taken: tuple[int, ...] = ()
+    """TCP ports that another program listens on."""
+
+
+@dataclass(frozen=True)
 class HyperVSettings:
     """Host-wide settings of the Hyper-V role."""
 
@@ -248,3 +274,4 @@ class HyperVSettings:
     """Where disks without a ``path`` live; None = ``<machine folder>\\Virtual Hard Disks``."""
     shared_disks_locked: bool = False
     """ValidateVirtualHardDisk answers with a sharing violation for the chain of a running machine (operations 0.9)."""
+    replica: ReplicaServerSpec = ReplicaServerSpec()

@@ -18,7 +18,7 @@ from simulator.windows.spec import ShareSpec, VolumeSpec
 from simulator.windows.volumes import Backing, Key, Link, Node, Volume, key_of
 
 PROGRAM_FILES = ("certutil.exe", "chcp.com", "cmd.exe", "diskshadow.exe", "fc.exe", "findstr.exe", "fsutil.exe", "icacls.exe", "more.com",
-                 "robocopy.exe", "vssadmin.exe", "where.exe", "whoami.exe")
+                 "netsh.exe", "robocopy.exe", "vssadmin.exe", "where.exe", "whoami.exe")
 _LINK_LIMIT = 31
 
 

@@ -17,6 +17,7 @@ from simulator.windows.files import FileSystem, Location
 from simulator.windows.identity import Token
 
 if TYPE_CHECKING:
+    from simulator.windows.firewall import Firewall
     from simulator.windows.vss import VssService
 
 
@@ -152,6 +153,8 @@ class Context:
     programs: Mapping[str, Program] = field(default_factory=dict)
     vss: VssService | None = None
     """For the programs that make shadow copies with writers."""
+    firewall: Firewall | None = None
+    """For netsh."""
 
     @property
     def encoding(self) -> str:

@@ -6,13 +6,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from simulator.windows.programs import certutil, chcp, cmd, diskshadow, fc, findstr, fsutil, icacls, more, robocopy, vssadmin, where, whoami
+from simulator.windows.programs import (
+    certutil,
+    chcp,
+    cmd,
+    diskshadow,
+    fc,
+    findstr,
+    fsutil,
+    icacls,
+    more,
+    netsh,
+    robocopy,
+    vssadmin,
+    where,
+    whoami,
+)
 from simulator.windows.programs.base import HostFacts, Program
 
 PROGRAMS: Mapping[str, Program] = {
     "certutil": certutil.run, "chcp": chcp.run, "cmd": cmd.run, "diskshadow": diskshadow.run, "fc": fc.run, "findstr": findstr.run,
-    "fsutil": fsutil.run, "icacls": icacls.run, "more": more.run, "robocopy": robocopy.run, "vssadmin": vssadmin.run, "where": where.run,
-    "whoami": whoami.run,
+    "fsutil": fsutil.run, "icacls": icacls.run, "more": more.run, "netsh": netsh.run, "robocopy": robocopy.run,
+    "vssadmin": vssadmin.run, "where": where.run, "whoami": whoami.run,
 }
 
 

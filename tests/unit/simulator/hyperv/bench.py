@@ -16,7 +16,10 @@ from simulator.hyperv.cluster import Cluster
 from simulator.hyperv.registration import register
 from simulator.hyperv.role import HyperV
 from simulator.hyperv.spec import HyperVSettings, VmSpec
+from simulator.windows.certificates import CertificateSpec, CertificateStore
 from simulator.windows.files import FileSystem, Network
+from simulator.windows.firewall import Firewall
+from simulator.windows.firewall import register as register_firewall
 from simulator.windows.spec import VolumeSpec
 
 V2 = "root/virtualization/v2"
@@ -46,7 +49,8 @@ class Bench:
 
     def __init__(self, root: Path, vms: Sequence[VmSpec] = (), *, name: str = "hv1", os_version: str = "2022", locale: str = "en-US",
                  settings: HyperVSettings | None = None, cluster: Cluster | None = None, clock: SimClock | None = None,
-                 network: Network | None = None, volumes: Sequence[VolumeSpec] | None = None) -> None:
+                 network: Network | None = None, volumes: Sequence[VolumeSpec] | None = None,
+                 certificates: Sequence[CertificateSpec] = ()) -> None:
         self.name = name
         self.fqdn = f"{name}.example.test"
         self.os_version = os_version
@@ -58,10 +62,13 @@ class Bench:
         self.files = FileSystem(root, self.clock, self.note_change, machine=name, network=network)
         for volume in volumes or (VolumeSpec("C:"), VolumeSpec("D:"), VolumeSpec("E:")):
             self.files.add_volume(volume)
+        self.certificates = CertificateStore(self.fqdn, self.clock.now(), certificates)
+        self.firewall = Firewall(locale, self.note_change)
         self.role = HyperV(self, settings, cluster)
         for vm in vms:
             self.role.add_vm(vm)
         register(self.role)
+        register_firewall(self.repository, self.firewall)
 
     def note_change(self, what: str) -> None:
         """Remember what changed."""
