@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible import constants as C  # ansible's own name for it
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
+from ansible_collections.agentless.hyperv.plugins.plugin_utils.options import set_options
 
 _KEYWORDS = ("remote_user", "port")
 
@@ -29,13 +29,8 @@ def peer_connection(action: Any, variables: Mapping[str, Any], inventory_name: s
     if plugin is None:
         raise HypervError(
             f"The connection plugin {kind!r} of the peer {inventory_name!r} was not found.", error_code="connection_not_supported")
-    options = {name: peer[name] for name in C.config.get_plugin_vars("connection", plugin._load_name) if name in peer}
-    # on the command line and in AWX the extras of a winrm connection are variables of that prefix, nothing more
-    prefix = f"ansible_{plugin._load_name.rpartition('.')[2]}_"
-    if getattr(plugin, "allow_extras", False):
-        options["_extras"] = {name: peer[name] for name in peer if name.startswith(prefix) and name not in options}
     keys = {name: getattr(action._task, name, None) for name in _KEYWORDS}
     if action._play_context.password:  # from -k or a machine credential: it holds for every host of the play
         keys["password"] = action._play_context.password
-    plugin.set_options(task_keys=keys, var_options=options)
+    set_options(plugin, list(peer), peer.__getitem__, keys)
     return plugin

@@ -21,12 +21,13 @@ LAYERS = {
     "module_utils.wsman": 1, "module_utils.cim": 2,
     "module_utils.protection": 3, "module_utils.windows": 3, "module_utils.hyperv": 4,
     "module_utils.module": 5, "module_utils.operations": 6, "doc_fragments": 6, "modules": 7, "filter": 8, "plugin_utils": 9,
-    "action": 10,
+    "action": 10, "inventory": 10,
 }
-MAY_IMPORT_ANSIBLE = ("modules", "filter", "plugin_utils", "action")
+MAY_IMPORT_ANSIBLE = ("modules", "filter", "plugin_utils", "action", "inventory")
 THIRD_PARTY = {
     "module_utils.wsman": {"winrm", "requests", "urllib3", "requests_ntlm", "spnego"},
     "modules": {"ansible"}, "filter": {"ansible"}, "plugin_utils": {"ansible"}, "action": {"ansible"},
+    "inventory": {"ansible"},
 }
 STANDARD = frozenset(__import__("sys").stdlib_module_names) | {"__future__"}
 
