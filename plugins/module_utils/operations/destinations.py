@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader, CimWriter
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimWriter
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Clock, Deadline
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.inventory import HostFacts
@@ -20,7 +20,6 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_as
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import naming
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import FILE_NAME
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import files, job_runs, target_jobs
-from ansible_collections.agentless.hyperv.plugins.module_utils.windows.files import Stored
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.jobs import Job, JobResult
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.programs import check_value
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import StateFolder
@@ -85,25 +84,20 @@ def _share(facts: HostFacts, path: str, identity: Identity) -> Destination:
 # -- reading -------------------------------------------------------------------------------------------------------------
 
 
-def read_local(reader: CimReader, base: str) -> Stored:
-    """What is below the host's folder of a local destination; one program."""
-    return files.read_copies(reader, base)
-
-
 def read_share(writer: CimWriter, folder: StateFolder, destination: Destination, base: str, run_id: str, identity: Identity,
-               knocks_as: str, *, clock: Clock) -> target_jobs.Listing:
-    """What is below the host's folder at a share, and its free bytes; one task. The state folder is there and trusted.
+               knocks_as: str, *, clock: Clock, levels: int = files.HOST_LEVELS) -> target_jobs.Listing:
+    """What is below a base at a share, and its free bytes; one task. The state folder is there and trusted.
 
     Raises HypervError ``destination_unreachable``, and what the task runner raises.
     """
     # a name of its own for each try: what an interrupted one left is in nobody's way
     name = TaskName("host", run_id, f"list{_letters()}")
-    end = job_runs.run_reading(writer, folder, name, target_jobs.list_job(destination.path, base), _task(identity), clock=clock,
+    end = job_runs.run_reading(writer, folder, name, target_jobs.list_job(destination.path, base, levels), _task(identity), clock=clock,
                                deadline=Deadline(clock, PATIENCE))
     if end.result is None:
         raise HypervError(f"The destination {destination.path} was not read within {PATIENCE / 60:.0f} minutes.",
                           error_code="destination_unreachable", leftovers=job_runs.remove(writer, folder, name, clock=clock))
-    return target_jobs.listing(end.result, end.outputs, base, destination.path, knocks_as)
+    return target_jobs.listing(end.result, end.outputs, base, destination.path, knocks_as, levels)
 
 
 # -- writing -------------------------------------------------------------------------------------------------------------

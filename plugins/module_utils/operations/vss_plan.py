@@ -16,6 +16,7 @@ from typing import Any
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import stored_copies
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_record import CopyRecord, SourceFile
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.destinations import Destination
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.inventory import HostFacts, condition_of
@@ -23,15 +24,8 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_as
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import consistency, naming
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.consistency import Verdict, reaches
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.freshness import FoundCopy, present_copy
-from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import (
-    FILE_NAME,
-    VSS_COPY,
-    Manifest,
-    ManifestError,
-    parse,
-)
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import Manifest
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.retention import Keep, RetentionError, parse_keep, zone
-from ansible_collections.agentless.hyperv.plugins.module_utils.windows.files import PRUNING, Stored
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.programs import check_value
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.shadow_copies import ShadowCopy, Storage
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import StateFolder
@@ -156,11 +150,6 @@ class CopyPlan:
         return tuple(job for job in self.jobs if job.volume.device_id == volume.device_id)
 
 
-def host_folder(facts: HostFacts, destination: str) -> str:
-    """``<destination>\\<host>``."""
-    return f"{destination}\\{naming.safe_component(facts.system.name)}"
-
-
 def check_request(params: Mapping[str, Any], destination: str, identity: Identity, run_id: str, max_age: timedelta | None) -> Request:
     """The task's wishes as a request.
 
@@ -196,48 +185,6 @@ def _method(params: Mapping[str, Any]) -> str:
         raise HypervError("The hash of a file that is being written cannot be compared with that of its copy.",
                           error_code="verify_not_possible", hint="Use verify: size with method: live.")
     return "live"
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a destination holds: copies that manifests describe, those whose removal was begun, and folders whose manifest is damaged."""
-
-    copies: tuple[FoundCopy, ...] = ()
-    begun: tuple[FoundCopy, ...] = ()
-    damaged: tuple[str, ...] = ()
-
-
-def found_copies(stored: Stored, base: str) -> Found:
-    """The copies below a host's folder. A manifest counts only in the folder that its VM, time and run would have been given."""
-    copies, damaged = _valid(stored.manifests, stored, base)
-    begun, _unusable = _valid({key: text for key, text in stored.pruning.items() if key not in stored.manifests}, stored, base)
-    return Found(copies, begun, damaged)
-
-
-def _valid(texts: Mapping[tuple[str, str], str], stored: Stored, base: str) -> tuple[tuple[FoundCopy, ...], tuple[str, ...]]:
-    copies, damaged = [], []
-    for (vm_folder, folder), text in texts.items():
-        path = f"{base}\\{vm_folder}\\{folder}"
-        try:
-            manifest = parse(text)
-        except ManifestError:
-            damaged.append(path)
-            continue
-        if vm_folder[-8:].upper() != manifest.vm_id[:8] or folder != naming.copy_folder(manifest.taken, manifest.run_id):
-            damaged.append(path)
-            continue
-        if manifest.kind != VSS_COPY:
-            continue
-        copies.append(_compared(path, manifest, stored.files.get((vm_folder, folder), {})))
-    return tuple(copies), tuple(sorted(damaged))
-
-
-def _compared(path: str, manifest: Manifest, files: Mapping[str, int]) -> FoundCopy:
-    """A copy with what its folder really holds."""
-    sizes = {name.lower(): size for name, size in files.items()}
-    ours = {file.path.lower() for file in manifest.files} | {FILE_NAME, PRUNING}
-    return FoundCopy(path, manifest, tuple(file.path for file in manifest.files if sizes.get(file.path.lower()) != file.size),
-                     tuple(sorted(name for name in files if name.lower() not in ours)))
 
 
 def present_of(facts: HostFacts, machine: Machine, request: Request, copies: Sequence[FoundCopy]) -> FoundCopy | None:
@@ -281,7 +228,7 @@ def make_plan(facts: HostFacts, chosen: Sequence[Machine], refused: Sequence[Ref
 
 def copies_folder(facts: HostFacts, machine: Machine, request: Request) -> str:
     """Where the copies of a machine lie."""
-    return f"{host_folder(facts, request.destination)}\\{naming.vm_folder(machine.name, machine.vm_id)}"
+    return f"{stored_copies.host_folder(request.destination, facts.system.name)}\\{naming.vm_folder(machine.name, machine.vm_id)}"
 
 
 def _decide(facts: HostFacts, machine: Machine, request: Request, target: Destination, state: StateFolder,

@@ -18,8 +18,9 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.errors import Hyp
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import destinations
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_work import Tools
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.stored_copies import Found
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_copy import error_entry
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_plan import Found, Request
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_plan import Request
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import retention
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.freshness import FoundCopy
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.retention import RetainedCopy, RetentionPlan, Standing

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -23,6 +23,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations import
     run_as,
     run_lease,
     selection,
+    stored_copies,
     vss_copy,
     vss_plan,
     vss_prune,
@@ -33,11 +34,11 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_w
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.destinations import Destination
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.inventory import HostFacts
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_lease import RunLease
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.stored_copies import Found
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_copy import error_entry, vm_label
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_plan import (
     Adoption,
     CopyPlan,
-    Found,
     Job,
     Present,
     Refused,
@@ -49,9 +50,9 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_pr
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import naming
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.consistency import LIVE_COPY
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.freshness import FoundCopy, parse_age
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import VSS_COPY
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import shadow_copies, state
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import StateFolder
-from ansible_collections.agentless.hyperv.plugins.module_utils.windows.target_jobs import Listing
 
 _FIRST = ("state", "volumes")
 _BEFORE_COPYING = ("disks", "cluster")
@@ -140,7 +141,7 @@ def prepare(call: Call) -> Prepared:
     chosen, refused = _choose(facts, params, single)
     folder = state.state_folder(facts.system.system_drive)
     knocks_as = identity.at_share(facts.system.name) if destination.is_share else "SYSTEM"
-    found, destination, ensured = _existing(call, facts, request, destination, folder, knocks_as)
+    found, destination, ensured = _existing(call, facts, request, destination, folder)
     due = [machine.vm_id for machine in chosen if vss_plan.present_of(facts, machine, request, found.copies) is None]
     if due:
         parts = (*_BEFORE_COPYING, "integration") if request.method == "writers" else _BEFORE_COPYING
@@ -190,36 +191,19 @@ def _choose(facts: HostFacts, params: Any, single: bool) -> tuple[tuple[Machine,
     return tuple(chosen.values()), tuple(refused)
 
 
-def _existing(call: Call, facts: HostFacts, request: Request, destination: Destination, folder: StateFolder,
-              knocks_as: str) -> tuple[Found, Destination, bool]:
+def _existing(call: Call, facts: HostFacts, request: Request, destination: Destination,
+              folder: StateFolder) -> tuple[Found, Destination, bool]:
     """Copies that are there already, asked for only when they can matter; the destination with what it told of its space; and whether
     the state folder was ensured for that."""
     if not request.reads_copies and not destination.is_share:
         return Found(), destination, False
-    base = vss_plan.host_folder(facts, request.destination)
-    ensured = False
-    if not destination.is_share:
-        stored = destinations.read_local(call.reader, base)
-    else:
-        listing = call.through_host(lambda writer: _read_share(call, writer, request, destination, folder, base, knocks_as))
-        if listing is None:
-            call.warn(f"Check mode does not look at {destination.path}: that needs a task on the host. What is there already is not known.")
-            return Found(), destination, False
-        stored, destination, ensured = listing.stored, replace(destination, free=listing.free), True
-    found = vss_plan.found_copies(stored, base)
-    for path in found.damaged:
-        call.warn(f"The manifest in {path} is damaged or does not belong there; that copy does not count.")
-    for copy in found.copies:
-        if copy.missing:
-            call.warn(f"The copy in {copy.folder} does not count: {copy.missing[0]!r} is missing or has another size than its "
-                      "manifest says.")
-    return found, destination, ensured
-
-
-def _read_share(call: Call, writer: CimWriter, request: Request, destination: Destination, folder: StateFolder, base: str,
-                knocks_as: str) -> Listing:
-    state.ensure(writer, folder)
-    return destinations.read_share(writer, folder, destination, base, request.run_id, request.identity, knocks_as, clock=call.clock)
+    reading = stored_copies.read(call, destination, folder, request.identity, run_id=request.run_id, host=facts.system.name)
+    if reading is None:
+        call.warn(f"Check mode does not look at {destination.path}: that needs a task on the host. What is there already is not known.")
+        return Found(), destination, False
+    found = reading.found.of_kind(VSS_COPY)
+    stored_copies.warn_about(found, call.warn)
+    return found, reading.destination, reading.ensured
 
 
 def _warn_about_volumes(reader: CimReader, call: Call, plan: CopyPlan) -> None:

@@ -33,9 +33,9 @@ VERIFIED: Mapping[str, tuple[str, ...]] = {
     VSS_COPY: ("none", "size", "sha256"),
     EXPORT: ("none", "size", "chain", "sha256"),
 }
-ROLES = ("configuration", "state", "guest_state", "disk", "checkpoint")
+ROLES = ("configuration", "state", "guest_state", "disk", "checkpoint", "guide")
 """What a file of an export is: the definition (``.vmcx``, ``.xml``), memory and devices (``.vmrs``, ``.bin``, ``.vsv``), the guest state of
-firmware and vTPM (``.vmgs``), a virtual disk, anything of a checkpoint."""
+firmware and vTPM (``.vmgs``), a virtual disk, anything of a checkpoint, our words for whoever restores it by hand."""
 CONTROLLERS = ("ide", "scsi")
 DISK_TYPES = ("fixed", "dynamic", "differencing")
 DISK_FORMATS = ("vhd", "vhdx", "vhds")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader, CimWriter
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
@@ -27,15 +28,13 @@ SHORT = 120.0
 
 _SYSTEM32 = "%SystemRoot%\\System32\\"
 _LISTED = re.compile(r"\[(\d*)\](.+)\Z")
-_FOUND = re.compile(r"\\(?P<vm>[^\\:]+)\\(?P<folder>[^\\:]+)\\manifest\.json(?P<pruning>\.pruning)?:\d+:(?P<text>.*)\Z")
+_FOLDER = re.compile(r"\[-\](.+)\Z")
+_FOUND = re.compile(r"\\manifest\.json(?P<pruning>\.pruning)?:\d+:(?P<text>.*)\Z")
 _LONGEST_NAMES = 5000
 
 LIST_LINKS = Command('dir /B /AL "%AGH_PATH%"', reads_only=True)
 # rmdir tells a failure only to ||
 REMOVE_LINK = Command('rmdir "%AGH_LINK%" || exit 3')
-# the empty line keeps a manifest without a line end and the first file apart
-FIND_COPIES = Command(_SYSTEM32 + 'findstr.exe /S /N "^" "%AGH_BASE%\\manifest.json" "%AGH_BASE%\\manifest.json.pruning"'
-                      ' & echo. & for /R "%AGH_BASE%" %I in (*) do @echo [%~zI]%I', reads_only=True)
 LIST_LINKS_ON_THE_WAY = Command('dir /B /AL "%AGH_DESTINATION%" & dir /B /AL "%AGH_HOST%" & dir /B /S /AL "%AGH_VM%"', reads_only=True)
 MARK_REMOVAL = Command('(if exist "%AGH_FOLDER%\\manifest.json" ren "%AGH_FOLDER%\\manifest.json" "manifest.json.pruning")'
                        ' & if exist "%AGH_FOLDER%\\manifest.json" exit 3')
@@ -150,49 +149,90 @@ def _same_text(shown: ProgramResult, data: bytes) -> bool:
     return shown.stdout.decode("utf-8", "replace").splitlines() == data.decode("ascii").splitlines()
 
 
+HOST_LEVELS = 2
+"""Folders from that of a host down to a copy: the VM's, the copy's."""
+ALL_LEVELS = 3
+"""The same from the destination itself."""
+Key: TypeAlias = tuple[str, ...]
+"""The folders from the base of a listing down to a copy; the last is the copy's, the one before the VM's."""
+
+
 @dataclass(frozen=True)
 class Stored:
-    """What lies below a host's folder, by (VM folder, copy folder): texts of manifests, those of copies whose removal was begun, and
+    """What lies below a base, by the folders down to each copy: texts of manifests, those of copies whose removal was begun, and
     sizes in bytes of all files by their path below the copy's folder. Hidden files are not among them; a size that the host does not
-    tell is -1."""
+    tell is -1. ``folders`` are all folders of that depth, empty ones too."""
 
-    manifests: Mapping[tuple[str, str], str]
-    pruning: Mapping[tuple[str, str], str]
-    files: Mapping[tuple[str, str], Mapping[str, int]]
+    manifests: Mapping[Key, str]
+    pruning: Mapping[Key, str]
+    files: Mapping[Key, Mapping[str, int]]
+    folders: tuple[Key, ...] = ()
 
 
-def read_copies(reader: CimReader, host_folder: str) -> Stored:
-    """Every manifest and every file below a host's folder: one program, however many copies.
+def list_manifests_line(base: str) -> str:
+    """The line that shows each manifest below the folder in the variable ``base``, each line of it behind its path."""
+    return f'{_SYSTEM32}findstr.exe /S /N "^" "%AGH_{base}%\\manifest.json" "%AGH_{base}%\\{PRUNING}"'
+
+
+def list_files_line(base: str) -> str:
+    """The line that shows ``[size]path`` of each file."""
+    return f'for /R "%AGH_{base}%" %I in (*) do @echo [%~zI]%I'
+
+
+def list_folders_line(base: str, levels: int) -> str:
+    """The line that shows ``[-]path`` of each folder that may be a copy's."""
+    loops = [f'for /D %{letter} in ("{above}\\*") do @'
+             for letter, above in zip("GHI", (f"%AGH_{base}%", "%G", "%H"), strict=True)][:levels]
+    return f"{''.join(loops)}echo [-]%{'GHI'[levels - 1]}"
+
+
+def find_copies_command(levels: int) -> Command:
+    """Lists everything below BASE; the empty line keeps a manifest without a line end and the first file apart."""
+    return Command(f'{list_manifests_line("BASE")} & echo. & ({list_files_line("BASE")}) & {list_folders_line("BASE", levels)}',
+                   reads_only=True)
+
+
+def read_copies(reader: CimReader, base: str, levels: int = HOST_LEVELS) -> Stored:
+    """Every manifest, file and folder below a host's folder, or below a destination (``ALL_LEVELS``): one program, however many copies.
 
     Only what follows the fixed depth counts; a line that does not fit is ignored.
     """
-    with reading_programs(reader, {"BASE": host_folder}) as programs:
-        result = programs.run(FIND_COPIES, timeout=SHORT)
-    return copies_from_output(result.stdout, host_folder)
+    with reading_programs(reader, {"BASE": base}) as programs:
+        result = programs.run(find_copies_command(levels), timeout=SHORT)
+    return copies_from_output(result.stdout, base, levels)
 
 
-def copies_from_output(output: bytes, host_folder: str) -> Stored:
-    """Texts of manifests out of findstr's ``path:line:text`` output, and files out of lines ``[size]path``.
+def copies_from_output(output: bytes, base: str, levels: int = HOST_LEVELS) -> Stored:
+    """Texts of manifests out of findstr's ``path:line:text`` output, files out of lines ``[size]path``, folders out of ``[-]path``.
 
     A path cannot contain a colon after its drive, so the first ``\\manifest.json:`` ends it, and none begins with a bracket. The
     destination itself may be printed in another code page: only what is below it is looked at, and the depth.
     """
-    depth = host_folder.count("\\") + 1
-    texts: tuple[dict[tuple[str, str], list[str]], ...] = ({}, {})
-    files: dict[tuple[str, str], dict[str, int]] = {}
+    depth = base.count("\\") + 1
+    texts: tuple[dict[Key, list[str]], ...] = ({}, {})
+    files: dict[Key, dict[str, int]] = {}
+    folders: list[Key] = []
     for raw in output.split(b"\n"):
         line = raw.decode("utf-8", "replace").rstrip("\r")
         listed = _LISTED.match(line)
         if listed is not None:
             parts = listed.group(2).split("\\")
-            if len(parts) > depth + 2:
-                files.setdefault((parts[depth], parts[depth + 1]), {})["\\".join(parts[depth + 2:])] = int(listed.group(1) or -1)
+            if len(parts) > depth + levels:
+                below = "\\".join(parts[depth + levels:])
+                files.setdefault(tuple(parts[depth:depth + levels]), {})[below] = int(listed.group(1) or -1)
+            continue
+        folder = _FOLDER.match(line)
+        if folder is not None:
+            parts = folder.group(1).split("\\")
+            folders += [tuple(parts[depth:])] if len(parts) == depth + levels else []
             continue
         match = _FOUND.search(line)
-        if match is not None and line[:match.start("text")].count("\\") == depth + 2:
-            texts[match.group("pruning") is not None].setdefault((match.group("vm"), match.group("folder")), []).append(match.group("text"))
+        if match is not None:
+            parts = line[:match.start()].split("\\")
+            if len(parts) == depth + levels and not any(":" in part for part in parts[depth:]):
+                texts[match.group("pruning") is not None].setdefault(tuple(parts[depth:]), []).append(match.group("text"))
     manifests, pruning = ({key: "\n".join(lines) for key, lines in found.items()} for found in texts)
-    return Stored(manifests, pruning, files)
+    return Stored(manifests, pruning, files, tuple(folders))
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,16 @@ from dataclasses import dataclass
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.files import (
+    HOST_LEVELS,
     PRUNING,
     CopyFolder,
     CopyOutcome,
+    Key,
     Stored,
     copies_from_output,
+    list_files_line,
+    list_folders_line,
+    list_manifests_line,
     names_in_batches,
 )
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.jobs import Job, JobResult, Stage, Step
@@ -216,30 +221,29 @@ def percent_done(output: bytes, count: int) -> float | None:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a destination holds for one host, by (VM folder, copy folder), and its free bytes when it said."""
+    """What a destination holds below a base, and its free bytes when it said."""
 
     stored: Stored
-    folders: tuple[tuple[str, str], ...]
     free: int | None = None
 
     @property
-    def incomplete(self) -> tuple[tuple[str, str], ...]:
+    def incomplete(self) -> tuple[Key, ...]:
         """Folders without a manifest: copies that were interrupted, or nothing of ours."""
-        return tuple(key for key in self.folders if key not in self.stored.manifests and key not in self.stored.pruning)
+        return tuple(key for key in self.stored.folders if key not in self.stored.manifests and key not in self.stored.pruning)
 
 
-def list_job(destination: str, base: str) -> Job:
-    """Read every manifest below ``base``, the host's folder in ``destination``, and list its files and folders."""
-    findstr = _SYSTEM32 + 'findstr.exe /S /N "^" '
+def list_job(destination: str, base: str, levels: int = HOST_LEVELS) -> Job:
+    """Read every manifest below ``base``, the host's folder in ``destination`` or that itself, and list its files and folders."""
     return Job((Stage((
         Step("reach", 'dir /-C /AD "%AGH_DESTINATION%"', None, 'exist "%AGH_DESTINATION%\\"', keep=True),
-        Step("manifests", f'{findstr}"%AGH_BASE%\\{MANIFEST}" "%AGH_BASE%\\{PRUNING}"', (0, 1), keep=True),
-        Step("files", 'for /R "%AGH_BASE%" %I in (*) do @echo [%~zI]%I', None, keep=True),
-        Step("folders", 'dir /B /S /AD "%AGH_BASE%"', (0, 1), keep=True),
+        Step("manifests", list_manifests_line("BASE"), (0, 1), keep=True),
+        Step("files", list_files_line("BASE"), None, keep=True),
+        Step("folders", list_folders_line("BASE", levels), None, keep=True),
     )),), {"DESTINATION": destination, "BASE": base})
 
 
-def listing(result: JobResult, outputs: Mapping[str, bytes], base: str, destination: str, knocks_as: str = "SYSTEM") -> Listing:
+def listing(result: JobResult, outputs: Mapping[str, bytes], base: str, destination: str, knocks_as: str = "SYSTEM",
+            levels: int = HOST_LEVELS) -> Listing:
     """What :func:`list_job` found. Raises HypervError ``destination_unreachable``, never an empty list for a share that did not answer."""
     if not result.good("reach"):
         raise HypervError(f"The destination {destination} is not there for {knocks_as}, or that account may not read it.",
@@ -247,8 +251,8 @@ def listing(result: JobResult, outputs: Mapping[str, bytes], base: str, destinat
                           hint="Make the folder, and give that account the right to change files on the share and in the folder.")
     if result.failed:
         raise HypervError(f"The copies in {base} could not be listed.", error_code="destination_unreadable")
-    stored = copies_from_output(outputs.get("manifests", b"") + b"\r\n" + outputs.get("files", b""), base)
-    return Listing(stored, tuple(_folders(outputs.get("folders", b""), base)), free_bytes(outputs.get("reach", b"")))
+    told = b"\r\n".join(outputs.get(step, b"") for step in ("manifests", "files", "folders"))
+    return Listing(copies_from_output(told, base, levels), free_bytes(outputs.get("reach", b"")))
 
 
 def free_bytes(listed: bytes) -> int | None:
@@ -257,15 +261,6 @@ def free_bytes(listed: bytes) -> int | None:
     lines = [line for line in listed.splitlines() if line.strip()]
     numbers = [int(number) for number in re.findall(rb"\d+", lines[-1])] if lines else []
     return max(numbers) if len(numbers) == 2 else None
-
-
-def _folders(output: bytes, base: str) -> Iterator[tuple[str, str]]:
-    """The folders two levels below ``base``. ``base`` may be printed in another code page: only the depth counts."""
-    depth = base.count("\\") + 2
-    for line in output.decode("utf-8", "replace").splitlines():
-        parts = line.split("\\")
-        if len(parts) == depth + 1:
-            yield parts[-2], parts[-1]
 
 
 # -- write a manifest ----------------------------------------------------------------------------------------------------

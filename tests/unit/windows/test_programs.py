@@ -91,12 +91,14 @@ def test_manifests_and_files_are_cut_out_of_the_output() -> None:
         "E:\\B\\HV01\\other_11111111\\f\\manifest.json:1:damaged\r[9]E:\\B\\HV01\\other_11111111\\f\\x"
         "\r\nnoise\r\nE:\\B\\HV01\\other_11111111\\g\\manifest.json.pruning:1:going\r\n"
         f"[12]{copy}\\disks\\a & %b% \u00e9.vhdx\r\n[]{copy}\\manifest.json\r\n[7]E:\\B\\HV01\\stray.txt\r\n[x]{copy}\\no\r\n"
+        f"[-]{copy}\r\n[-]E:\\B\\HV01\\x\r\n[-]{copy}\\disks\r\n[-]E:\\B\\HV01\\vm_0A1B2C3D\\empty\r\n"
     )
     key = ("vm_0A1B2C3D", "20260131T120000Z_r")
     assert copies_from_output(output.encode(), "E:\\B\\HV01") == Stored(
         {key: '{\n "a": "x\\\\y\\\\manifest.json:9:"\n[5]}', ("other_11111111", "f"): "damaged\r[9]E:\\B\\HV01\\other_11111111\\f\\x"},
         {("other_11111111", "g"): "going"},
         {key: {"disks\\a & %b% \u00e9.vhdx": 12, "manifest.json": -1}},
+        (key, ("vm_0A1B2C3D", "empty")),
     )
 
 

@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Deadline
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import job_runs, target_jobs
-from ansible_collections.agentless.hyperv.plugins.module_utils.windows.files import CopyFolder
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.files import ALL_LEVELS, CopyFolder
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.job_runs import JobEnd
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.jobs import Job, JobResult
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.target_jobs import (
@@ -247,13 +247,22 @@ def test_copies_are_listed(hv: WindowsHost, destination: str, real: str) -> None
     assert found.stored.files[(VM, FIRST)] == {"disk0\\a.vhdx": 10, "manifest.json": len(b'{\r\n "a": 1\r\n}\r\n')}
     assert found.stored.files[(VM, "half")] == {"disk0\\a.vhdx": 3}
     assert found.stored.pruning == {(VM, "begun"): "{}"}
-    assert set(found.folders) == {(VM, FIRST), (VM, SECOND), (VM, "half"), (VM, "begun")}
+    assert set(found.stored.folders) == {(VM, FIRST), (VM, SECOND), (VM, "half"), (VM, "begun")}
     assert found.incomplete == ((VM, "half"),)
     assert found.free is not None
 
 
+def test_the_copies_of_all_hosts_are_listed(hv: WindowsHost) -> None:
+    populate(hv, AT_SERVER, server(hv))
+    end = run(hv, target_jobs.list_job(UNC, UNC, ALL_LEVELS))
+    stored = target_jobs.listing(result_of(end), end.outputs, UNC, UNC, levels=ALL_LEVELS).stored
+    assert set(stored.manifests) == {("HV01", VM, FIRST), ("HV01", VM, SECOND), ("HV02", VM, "x")}
+    assert stored.manifests["HV02", VM, "x"] == "other host"
+    assert set(stored.folders) == {*stored.manifests, ("HV01", VM, "half"), ("HV01", VM, "begun")}
+
+
 def test_an_empty_destination_has_no_copies(hv: WindowsHost) -> None:
-    assert (listing(hv, UNC).stored.manifests, listing(hv, UNC).folders) == ({}, ())
+    assert (listing(hv, UNC).stored.manifests, listing(hv, UNC).stored.folders) == ({}, ())
 
 
 @pytest.mark.parametrize("destination", ["\\\\NAS\\none", "\\\\GONE\\backup", f"{UNC}\\none", "Z:\\x"])
