@@ -30,6 +30,15 @@ def copy_in_chunks(source: Path, target: Path, chunk: int = MIB) -> Iterator[int
             yield done
 
 
+def copy_range(source: Path, target: Path, start: int, end: int) -> None:
+    """Write the bytes ``start``..``end`` of a file to the end of ``target``, which has ``start`` bytes so far."""
+    with source.open("rb") as reader, target.open("r+b") as writer:
+        for begin, stop in _data_ranges(reader.fileno(), start, end):
+            for at in range(begin, stop, MIB):
+                os.pwrite(writer.fileno(), os.pread(reader.fileno(), min(MIB, stop - at), at), at)
+        writer.truncate(end)
+
+
 def copy_at_once(source: Path, target: Path) -> int:
     """Copy the file as it is now; the bytes. What a snapshot of a volume holds is taken this way, with nobody writing meanwhile."""
     return max(copy_in_chunks(source, target, 64 * MIB), default=0)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from simulator.disks.layout import MIB
-from simulator.disks.vhdx import ParentResolver, Vhdx
+from simulator.disks.vhdx import ParentResolver, Vhdx, create_dynamic, create_fixed
 
 
 class NoRoom(Exception):
@@ -55,6 +55,30 @@ class Merging:
                 parent.write(offset, child.read(offset, length))
             child.set_parent(self._parent, self._windows_path, ignore_linkage=True)
         return self._parent.stat().st_size - before
+
+
+def flatten(leaf: Path, target: Path, resolver: ParentResolver | None = None) -> None:
+    """A new disk with what is read through a chain: of the form of its base, with the disk id of the leaf. VhdxError, OSError."""
+    with Vhdx.open(leaf, resolver, writable=False) as image:
+        levels = [image]
+        while (below := levels[-1].parent) is not None:
+            levels.append(below)
+        base = levels[-1].metadata
+        create = create_fixed if base.leave_blocks_allocated else create_dynamic
+        create(target, base.virtual_size, base.block_size, image.metadata.disk_id, logical_sector_size=base.logical_sector_size,
+               physical_sector_size=base.physical_sector_size)
+        pieces = {piece for level in levels for offset, length in level.present_ranges() for piece in _cut(offset, length)}
+        with Vhdx.open(target) as copy:
+            for offset, length in sorted(pieces):
+                data = image.read(offset, length)
+                if any(data):
+                    copy.write(offset, data)
+
+
+def relink(child: Path, parent: Path, parent_windows_path: str) -> None:
+    """The parent of a disk was copied along with it: let it name the copy. VhdxError: that is another disk."""
+    with Vhdx.open(child) as image:
+        image.set_parent(parent, parent_windows_path)
 
 
 def _cut(offset: int, length: int) -> list[tuple[int, int]]:

@@ -54,15 +54,20 @@ def system_files(configuration: Configuration) -> list[tuple[str, int]]:
     """The configuration files of a machine or checkpoint: Windows path and bytes (operations 0.6)."""
     machine, checkpoint = configuration.machine, configuration.checkpoint
     folder = f"{machine.snapshot_folder}\\Snapshots" if checkpoint else f"{machine.folder}\\Virtual Machines"
-    base = f"{folder}\\{configuration.id}"
     saved = checkpoint.saved if checkpoint else machine.state == "saved"
     state = checkpoint.state_bytes if checkpoint else machine.state_bytes
-    major, _unused, minor = machine.version.partition(".")
+    return named_system_files(folder, configuration.id, machine.version, state if saved else None)
+
+
+def named_system_files(folder: str, guid: str, version: str, state: int | None) -> list[tuple[str, int]]:
+    """The same for a configuration by its parts; ``state``: bytes of its saved memory, None without one. The definition comes first."""
+    base = f"{folder}\\{guid}"
+    major, _unused, minor = version.partition(".")
     if (int(major), int(minor or 0)) < (6, 2):
-        memory = f"{base}\\{configuration.id}"
-        states = [(f"{memory}.bin", max(65536, state - SMALL_STATE)), (f"{memory}.vsv", SMALL_STATE)]
-        return [(f"{base}.xml", 40960), *(states if saved else [])]
-    files = [(f"{base}.vmcx", 49152), (f"{base}.vmrs", state if saved else 65536)]
+        memory = f"{base}\\{guid}"
+        return [(f"{base}.xml", 40960)] + ([] if state is None else
+                                           [(f"{memory}.bin", max(65536, state - SMALL_STATE)), (f"{memory}.vsv", SMALL_STATE)])
+    files = [(f"{base}.vmcx", 49152), (f"{base}.vmrs", 65536 if state is None else state)]
     return [*files, (f"{base}.vmgs", 4194304)] if int(major) >= 9 else files
 
 
@@ -293,6 +298,13 @@ class DiskStore:
             place = self._role.host.files.resolve(path)
         handles = place.volume.backing.handles.get(key_of(place.parts), [])
         return any(handle.owner != but and (at_all or not handle.share_write) for handle in handles)
+
+    def is_kept(self, path: str, *, but: str) -> bool:
+        """Whether anybody else than ``but`` has a file open in a way that does not let it be read."""
+        with self.working():
+            place = self._role.host.files.resolve(path)
+        handles = place.volume.backing.handles.get(key_of(place.parts), [])
+        return any(handle.owner != but and not handle.share_read for handle in handles)
 
     # -- open files ------------------------------------------------------------------------------------------------
 

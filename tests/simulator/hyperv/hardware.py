@@ -18,6 +18,7 @@ def reconfigure(machine: Machine, **changes: Any) -> None:
         raise ValueError(f"not changed by this: {', '.join(sorted(unknown))}")
     _settle(machine)
     machine.spec = replace(machine.spec, **changes)
+    machine.role.switches |= {nic.switch for nic in machine.spec.nics if nic.switch is not None}
     machine.config_changed = machine.role.clock.now()
 
 

@@ -14,6 +14,8 @@ from simulator.hyperv.spec import MIB
 
 CREATE_JOB, APPLY_JOB, DESTROY_JOB, CLEAR_JOB = 70, 71, 72, 73
 QUIESCE_JOB, MERGE_JOB, BACKUP_JOB = 51, 50, 170
+DESTROY_SYSTEM_JOB, MODIFY_RESOURCES_JOB, REMOVE_RESOURCES_JOB = 3, 31, 32
+IMPORT_JOB, EXPORT_JOB, VALIDATE_PLANNED_JOB, REALIZE_JOB = 61, 62, 140, 141
 
 
 def _seconds() -> dict[int, float]:
@@ -41,6 +43,12 @@ class Knobs:
     merge_resume_seconds: float = 15.0
     """After the management service started."""
 
+    export_bytes_per_second: int = 200 * MIB
+    export_seconds: float = 10.0
+    """The least that an export takes."""
+    export_slices: int = 10
+    """In how many pieces it is written, each with an answer of the volume whether there is room."""
+
     # -- what goes wrong --
     cannot_quiesce: set[str] = field(default_factory=set)
     """Guests that say that they can and then fail."""
@@ -53,7 +61,24 @@ class Knobs:
     interrupted_creation: Literal["nothing", "checkpoint", "orphan"] = "nothing"
     """What is left when the management service restarts during a creation: nothing; the whole checkpoint; files without an entry."""
 
+    export_error: dict[str, int] = field(default_factory=dict)
+    """Exports of these machines fail half-way with an HRESULT, until it is taken out."""
+
     # -- open doubts --
+    application_export: Literal["fails", "degrades"] = "fails"
+    """D-9: what CaptureLiveState 2 does when the guest cannot be quiesced: fail, or make a crash-consistent copy without a word."""
+    failed_export_leaves: Literal["nothing", "files"] = "nothing"
+    """D-18: what stays on disk of an export that failed or was cancelled. One that the service took with it always stays."""
+    export_locks: Literal["without_disks", "always", "never"] = "without_disks"
+    """D-25: after which exports of a checkpoint its chain stays locked (operations 3.6): for backup without disks, all, none."""
+    backup_export: Literal["flat", "chain"] = "flat"
+    """D-3: what an export for backup makes of a chain."""
+    exported_checkpoint_id: Literal["checkpoint", "machine"] = "checkpoint"
+    """The identity of an exported checkpoint (CopySnapshotConfiguration 2): its own GUID, or that of its machine."""
+    exported_paths: Literal["export", "source"] = "export"
+    """Where the disks of an exported configuration are said to lie: in the export, or still where they were taken from."""
+    exports_keep_notes: bool = True
+    """D-14: whether notes travel with exports."""
     consistency_level_counts: bool = False
     """D-10: whether ConsistencyLevel means anything for SnapshotType 2; otherwise only the policy of the machine decides."""
     disabled_blocks_recovery: bool = False

@@ -45,6 +45,8 @@ class Management:
         try:
             settings = parse_instance(text, self._role.schema, ids.V2, expected="Msvm_VirtualSystemSettingData")
             configuration = self._target(settings, call)
+            if configuration.machine.busy == "exporting":  # locked for its whole duration (operations 3.2)
+                return {"ReturnValue": INVALID_STATE}
             change = self._plan(configuration, settings)
         except ProviderRefusal as refusal:
             if refusal.return_value != FAILED:

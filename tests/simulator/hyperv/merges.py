@@ -118,6 +118,8 @@ class Merges:
             return
         if machine.merge_paused or machine.id in self._role.knobs.merge_never_starts:
             return
+        if machine.id in self._role.exports.locked:
+            return
         if machine.busy is not None:
             self.due(machine, _BUSY_SECONDS)
             return

@@ -180,6 +180,8 @@ class Machine:
         self.role = role
         self.spec = spec
         self.id = machine_id
+        self.hardware_id = machine_id
+        """What the GUIDs of its devices are derived from; an imported machine keeps that of the one it was exported from."""
         self.name = spec.name
         self.notes = spec.notes
         self.state: str = spec.state
@@ -353,6 +355,11 @@ class Machine:
     def live(self) -> bool:
         """True while the integration components can be seen (operations 1.3 a)."""
         return self.state in LIVE_STATES and not self.planned
+
+    @property
+    def saved_bytes(self) -> int:
+        """Bytes of the memory as it would be saved now, or as it is saved."""
+        return self.spec.memory_mb * MIB if self.live else self.state_bytes
 
     @property
     def available(self) -> bool:

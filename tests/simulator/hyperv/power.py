@@ -90,6 +90,7 @@ class Power:
         self._role.disks.hold(machine)
         guests.follow_power(self._role, machine)
         if state == "off":  # chains are merged when a machine is turned off (operations F-11)
+            self._role.exports.restarted(machine)
             self._role.merges.due(machine)
 
     def _back(self, machine: Machine, state: str) -> None:

@@ -11,6 +11,7 @@ from simulator.cim.errors import SimulatorGap
 from simulator.cim.provider import ClassProvider, Invocation, MethodHandler, MethodOutcome
 from simulator.hyperv import ids
 from simulator.hyperv.associations import Associations
+from simulator.hyperv.export_service import ExportService
 from simulator.hyperv.images import Images
 from simulator.hyperv.integration import KINDS, ComponentSettings, LiveComponent
 from simulator.hyperv.job_tables import Jobs
@@ -72,6 +73,7 @@ def _methods(role: HyperV, summaries: Summaries) -> dict[str, dict[str, MethodHa
             "ModifySystemSettings": management.modify_system_settings,
             "GetSizeOfSystemFiles": management.get_size_of_system_files,
             "FormatError": management.format_error,
+            "ExportSystemDefinition": ExportService(role).export_system_definition,
             "ModifyDiskMergeSettings": management.modify_disk_merge_settings,
         },
         "Msvm_VirtualSystemSnapshotService": {

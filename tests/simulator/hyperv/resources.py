@@ -64,7 +64,7 @@ def controller_id(configuration: Configuration, bus: str, number: int) -> str:
     """InstanceID of a disk controller."""
     if bus == "ide":
         return ids.settings_id(configuration.id, ids.IDE_CONTROLLER, number)
-    return ids.settings_id(configuration.id, ids.derive(configuration.machine.id, "scsi", number), 0)
+    return ids.settings_id(configuration.id, ids.derive(configuration.machine.hardware_id, "scsi", number), 0)
 
 
 def drive_id(configuration: Configuration, disk: Disk) -> str:
@@ -100,24 +100,26 @@ def drives(configuration: Configuration) -> Iterator[Device]:
 def fibre_channel(configuration: Configuration) -> Iterator[Device]:
     """Virtual fibre-channel ports."""
     for number in range(configuration.spec.fibre_channel_ports):
-        guid = ids.derive(configuration.machine.id, "fc", number)
+        guid = ids.derive(configuration.machine.hardware_id, "fc", number)
         yield Device(configuration, FC_PORT, ids.settings_id(configuration.id, guid), "port", number=number)
 
 
 def _nic_id(configuration: Configuration, number: int) -> str:
-    return ids.settings_id(configuration.id, ids.derive(configuration.machine.id, "nic", number))
+    return ids.settings_id(configuration.id, ids.derive(configuration.machine.hardware_id, "nic", number))
 
 
 def nics(configuration: Configuration) -> Iterator[Device]:
     """Network adapters."""
     for number, nic in enumerate(configuration.spec.nics):
-        yield Device(configuration, NIC, _nic_id(configuration, number), "port", nic=nic, number=number)
+        if not nic.removed:
+            yield Device(configuration, NIC, _nic_id(configuration, number), "port", nic=nic, number=number)
 
 
 def connections(configuration: Configuration) -> Iterator[Device]:
     """The connections of network adapters to switches."""
     for number, nic in enumerate(configuration.spec.nics):
-        yield Device(configuration, NIC_CONNECTION, f"{_nic_id(configuration, number)}\\C", "connection", nic=nic, number=number)
+        if nic.connection and not nic.removed:
+            yield Device(configuration, NIC_CONNECTION, f"{_nic_id(configuration, number)}\\C", "connection", nic=nic, number=number)
 
 
 def memory(configuration: Configuration) -> Iterator[Device]:
@@ -267,7 +269,7 @@ class NicConnectionTable(ResourceTable):
         return {"InstanceID": item.instance_id, "ElementName": nic.name, "Caption": "Ethernet Switch Port Settings", "ResourceType": 33,
                 "ResourceSubType": "Microsoft:Hyper-V:Ethernet Connection", "PoolID": "", "EnabledState": 3 if switch is None else 2,
                 "HostResource": None if switch is None else [self.path_of(switch)],
-                "Parent": self.path_of(ids.setting_ref(NIC, item.instance_id[:-2])), "LastKnownSwitchName": nic.switch or "",
+                "Parent": self.path_of(ids.setting_ref(NIC, item.instance_id[:-2])), "LastKnownSwitchName": nic.switch or nic.known_switch,
                 "RequiredFeatures": None, "TestReplicaPoolID": "", "TestReplicaSwitchName": "", "AutomaticAllocation": True,
                 "AutomaticDeallocation": True, "ConsumerVisibility": 3, "VirtualQuantity": 1, "VirtualQuantityUnits": "count", "Weight": 0}
 

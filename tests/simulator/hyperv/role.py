@@ -14,6 +14,7 @@ from simulator.disks.guest import Guest
 from simulator.hyperv import ids
 from simulator.hyperv.checkpoints import Checkpoints, Wish, can_quiesce
 from simulator.hyperv.diskstore import DiskStore
+from simulator.hyperv.exports import Exports
 from simulator.hyperv.jobs import JobFailure, JobTable
 from simulator.hyperv.knobs import BACKUP_JOB, Knobs
 from simulator.hyperv.merges import Merges
@@ -23,6 +24,7 @@ from simulator.hyperv.replica.replica import Replica
 from simulator.hyperv.shapes import Shapes
 from simulator.hyperv.snapshot_service import SnapshotService
 from simulator.hyperv.spec import CheckpointKind, HyperVSettings, VmSpec
+from simulator.windows.identity import system_token
 
 if TYPE_CHECKING:
     from simulator.cim.repository import Repository
@@ -72,6 +74,11 @@ class HyperV:
         self.snapshots = SnapshotService(self)
         self.merges = Merges(self)
         self.replica = Replica(self)
+        self.exports = Exports(self)
+        self.system = system_token(host.files.machine, host.files.domain)
+        """With whose rights the management service uses files: SYSTEM, and on other machines the computer account (operations 3.2)."""
+        self.switches = set(self.settings.switches)
+        """The names of the virtual switches."""
         self.machines: dict[str, Machine] = {}
         """Realised machines by GUID in upper case, in the order they were added."""
         self.planned: dict[str, Machine] = {}
@@ -96,6 +103,7 @@ class HyperV:
             raise ValueError(f"machine {machine_id} exists on {self.name}")
         machine = Machine(self, spec, machine_id)
         (self.planned if spec.planned else self.machines)[machine_id] = machine
+        self.switches |= {nic.switch for nic in spec.nics if nic.switch is not None and not spec.planned}
         self.disks.new_machine()
         if spec.busy:
             self._start_busy(machine)
@@ -107,6 +115,7 @@ class HyperV:
         """The machine leaves the host (moved or destroyed); its files stay. KeyError: unknown."""
         source = self.machines if machine_id.upper() in self.machines else self.planned
         machine = source.pop(machine_id.upper())
+        self.exports.forget(machine)
         self.merges.forget(machine)
         self.disks.release(machine)
         if self.cluster is not None:
@@ -116,6 +125,7 @@ class HyperV:
     def move_vm(self, machine_id: str, target: HyperV) -> Machine:
         """Live migration in an instant: the machine is on ``target`` now, with its state, its chain and its checkpoints."""
         machine = self.machines.pop(machine_id.upper())
+        self.exports.forget(machine)
         unfinished = self.merges.forget(machine)
         self.disks.release(machine)
         files = {id(f): f for c in machine.configurations() for d in c.disks for f in ((c.file_of(d) or d.base),) if f}
@@ -220,6 +230,7 @@ class HyperV:
         for machine in (*self.machines.values(), *self.planned.values()):
             machine.busy = None
         self.snapshots.service_restarted()
+        self.exports.service_restarted()
         self.merges.service_restarted()
 
     # -- others on this host ---------------------------------------------------------------------------------------

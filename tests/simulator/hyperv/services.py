@@ -82,14 +82,13 @@ class ServiceSettings(Table[None]):
 
 
 class Switches(Table[str]):
-    """The virtual switches that adapters of the machines name."""
+    """The virtual switches of the host."""
 
     class_name = "Msvm_VirtualEthernetSwitch"
 
     def items(self, caller: Caller) -> Iterable[str]:
         """Their names."""
-        names = {nic.switch for machine in self.role.visible(caller) for nic in machine.spec.nics if nic.switch is not None}
-        return sorted(names)
+        return sorted(self.role.switches) if caller.is_hyperv_administrator else ()
 
     def values(self, item: str) -> dict[str, CimValue]:
         """One row."""

@@ -168,6 +168,12 @@ class NicSpec:
     switch: str | None = "LAN"
     mac: str | None = None
     """Twelve hexadecimal digits; None = derived. A value makes it static."""
+    known_switch: str = ""
+    """LastKnownSwitchName of an adapter that is not connected."""
+    connection: bool = True
+    """False: the settings of the connection were removed."""
+    removed: bool = False
+    """The adapter was removed; it keeps its place, so that the others keep their identifiers."""
 
 
 @dataclass(frozen=True)
@@ -272,6 +278,10 @@ class HyperVSettings:
     """Where machines without a ``folder`` live."""
     disk_root: str | None = None
     """Where disks without a ``path`` live; None = ``<machine folder>\\Virtual Hard Disks``."""
+    switches: tuple[str, ...] = ()
+    """Virtual switches; those that the machines of the description name are there as well."""
+    memory_mb: int | None = None
+    """Memory for virtual machines; None = never too little."""
     shared_disks_locked: bool = False
     """ValidateVirtualHardDisk answers with a sharing violation for the chain of a running machine (operations 0.9)."""
     replica: ReplicaServerSpec = ReplicaServerSpec()

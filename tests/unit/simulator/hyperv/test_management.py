@@ -195,8 +195,8 @@ def test_what_is_not_simulated_is_loud(bench: MakeBench) -> None:
     machine = Ref(V2, "Msvm_ComputerSystem", {"CreationClassName": "Msvm_ComputerSystem", "Name": GUID})
     with pytest.raises(SimulatorGap, match="CreateSnapshot"):  # of disks only
         host.call("Msvm_VirtualSystemSnapshotService", "CreateSnapshot", {"AffectedSystem": machine, "SnapshotType": 3})
-    with pytest.raises(SimulatorGap, match="ExportSystemDefinition"):
-        host.call(SERVICE, "ExportSystemDefinition", {"ComputerSystem": machine})
+    with pytest.raises(SimulatorGap, match="UpgradeSystemVersion"):
+        host.call(SERVICE, "UpgradeSystemVersion", {"ComputerSystem": machine, "UpgradeSettingData": ""})
     with pytest.raises(SimulatorGap, match="AutomaticStartupAction"):
         modify(host, KEY + prop("AutomaticStartupAction", "2", "uint16"))
 
