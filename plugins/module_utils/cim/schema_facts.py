@@ -404,6 +404,16 @@ PROPERTIES: dict[str, dict[str, str]] = {
             "TrustGroup"
         ),
     },
+    "Msvm_ReplicationRelationship": {
+        "datetime": "InstallDate LastApplicationConsistentReplicationTime LastApplyTime LastReplicationTime",
+        "string": "Caption Description ElementName InstanceID Name Status",
+        "string[]": "StatusDescriptions",
+        "uint16": (
+            "CommunicationStatus DetailedStatus FailedOverReplicationType HealthState LastReplicationType "
+            "OperatingStatus PrimaryStatus ReplicationHealth ReplicationState"
+        ),
+        "uint16[]": "OperationalStatus",
+    },
     "Msvm_FailoverNetworkAdapterSettingData": {
         "boolean": "DHCPEnabled",
         "string": "Caption Description ElementName InstanceID",
@@ -423,7 +433,7 @@ PROPERTIES: dict[str, dict[str, str]] = {
 READING: dict[str, str] = {
     "Msvm_VirtualSystemManagementService": "GetSummaryInformation GetSizeOfSystemFiles GetDefinitionFileSummaryInformation FormatError",
     "Msvm_ImageManagementService": "GetVirtualHardDiskSettingData GetVirtualHardDiskState ValidateVirtualHardDisk GetVirtualDiskChanges",
-    "Msvm_ReplicationService": "GetReplicationStatistics GetReplicationStatisticsEx TestReplicationConnection",
+    "Msvm_ReplicationService": "GetReplicationStatistics GetReplicationStatisticsEx TestReplicationConnection GetSystemCertificates",
     "Msvm_ConcreteJob": "GetError GetErrorEx",
     "PS_ScheduledTask": "GetInfoByName ExportByName",
 }

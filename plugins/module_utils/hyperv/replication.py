@@ -11,8 +11,8 @@ from datetime import datetime
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.available import enumerate_available
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader
-from ansible_collections.agentless.hyperv.plugins.module_utils.cim.types import Instance
-from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.identity import NAMESPACE, owner_of
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim.types import Instance, Reference
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.identity import NAMESPACE, as_guid, owner_of
 
 # The WMI numbers; PowerShell's own enumeration differs (operations 7.4).
 _STATES: Mapping[int, str] = {
@@ -36,6 +36,9 @@ class Relation:
     health: str
     last_replicated: datetime | None
     last_applied: datetime | None
+    last_application_consistent: datetime | None = None
+    instance_id: str | None = None
+    """None on 2012, which has no class for relations."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,26 @@ def relations_from_rows(rows: Iterable[Instance]) -> dict[str, tuple[Relation, .
         found.setdefault(vm_id, []).append(Relation(
             vm_id=vm_id, extended=bool(leg and leg.group(1) == "1"), state=_STATES.get(state, f"unknown_{state}"),
             health=_HEALTH.get(health, f"unknown_{health}"), last_replicated=row.time("LastReplicationTime"),
-            last_applied=row.time("LastApplyTime")))
+            last_applied=row.time("LastApplyTime"), last_application_consistent=row.time("LastApplicationConsistentReplicationTime"),
+            instance_id=row.text("InstanceID")))
     return {vm_id: tuple(sorted(items, key=lambda item: item.extended)) for vm_id, items in found.items()}
+
+
+def relations_of_systems(rows: Iterable[Instance]) -> dict[str, tuple[Relation, ...]]:
+    """The one relation that a VM can have on 2012, from what ``Msvm_ComputerSystem`` says of it (operations 7.1)."""
+    found: dict[str, tuple[Relation, ...]] = {}
+    for row in rows:
+        vm_id, state = as_guid(row.text("Name")), row.integer("ReplicationState") or 0
+        if vm_id is not None and state != 0:
+            health = row.integer("ReplicationHealth") or 0
+            found[vm_id] = (Relation(vm_id, False, _STATES.get(state, f"unknown_{state}"), _HEALTH.get(health, f"unknown_{health}"),
+                                     row.time("LastReplicationTime"), None, row.time("LastApplicationConsistentReplicationTime")),)
+    return found
+
+
+def relation_reference(vm_id: str) -> Reference:
+    """The address of the relation of a VM that is not the extended one."""
+    return Reference(NAMESPACE, "Msvm_ReplicationRelationship", {"InstanceID": f"Microsoft:{vm_id}\\HVR\\0"})
 
 
 def security_from_rows(rows: Iterable[Instance]) -> dict[str, Security]:

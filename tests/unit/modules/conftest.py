@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +70,14 @@ class Runner:
     running: RunningHost
     told: Told = field(default_factory=Told)
     skew: timedelta = timedelta()
+    peers: dict[str, Runner] = field(default_factory=dict)
 
     def run(self, module: Any, *, check: bool = False, user: str = "Administrator", **params: Any) -> dict[str, Any]:
         validated = ModuleArgumentSpecValidator(module.ARGUMENT_SPEC, **module.RULES).validate(params)
         assert not validated.error_messages
         self.told = Told()
-        with self.session(user) as (session, clock):
+        with ExitStack() as stack:
+            session, clock = stack.enter_context(self.session(user))
             host = Host("hv", CimReader(session, clock), lambda: CimWriter(session, clock))
             call = Call(
                 validated.validated_parameters,
@@ -83,10 +86,15 @@ class Runner:
                 check,
                 self.told.progress.append,
                 self.told.warnings.append,
-                lambda name: pytest.fail(f"no peer {name} in this test"),
+                partial(self._open_peer, stack),
             )
             result: dict[str, Any] = module.run(call)
             return result
+
+    def _open_peer(self, stack: ExitStack, name: str) -> Host:
+        assert name in self.peers, f"no peer {name} in this test"
+        session, clock = stack.enter_context(self.peers[name].session())
+        return Host(name, CimReader(session, clock), lambda: CimWriter(session, clock))
 
     @contextmanager
     def session(self, user: str = "Administrator") -> Iterator[tuple[WsmanSession, TestClock]]:
@@ -111,6 +119,25 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Runner]]:
         fleet.start()
         fleets.append(fleet)
         return Runner(fleet, fleet.hosts[host.name], skew=skew)
+
+    yield begin
+    for fleet in fleets:
+        fleet.stop()
+
+
+@pytest.fixture
+def start_pair(tmp_path: Path) -> Iterator[Callable[..., tuple[Runner, Runner]]]:
+    """Start two hosts that know each other as ``hv01`` and ``hv02``; returns their runners."""
+    fleets: list[Fleet] = []
+
+    def begin(one: HostSpec, other: HostSpec) -> tuple[Runner, Runner]:
+        fleet = Fleet([one, other], tmp_path / f"pair{len(fleets)}")
+        fleet.start()
+        fleets.append(fleet)
+        runners = {name: Runner(fleet, fleet.hosts[spec.name]) for name, spec in (("hv01", one), ("hv02", other))}
+        for runner in runners.values():
+            runner.peers = runners
+        return runners["hv01"], runners["hv02"]
 
     yield begin
     for fleet in fleets:

@@ -26,6 +26,7 @@ LAYERS = {
 MAY_IMPORT_ANSIBLE = ("modules", "filter", "plugin_utils", "action", "inventory")
 THIRD_PARTY = {
     "module_utils.wsman": {"winrm", "requests", "urllib3", "requests_ntlm", "spnego"},
+    "module_utils.windows": {"cryptography"},
     "modules": {"ansible"}, "filter": {"ansible"}, "plugin_utils": {"ansible"}, "action": {"ansible"},
     "inventory": {"ansible"},
 }

@@ -1,0 +1,81 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The settings of replication relations: their rows, and the disks that are part of one (operations 7.3)."""
+from __future__ import annotations
+
+import html
+import ntpath
+from collections.abc import Collection, Mapping, Sequence
+
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim import paths, rows
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim.rows import Row
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim.types import Instance, Reference
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import replication_service as service
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.disks import Disk
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.identity import NAMESPACE
+
+BUILD_2012R2 = 9600
+METHODS: Mapping[int, str] = {1: "kerberos", 2: "certificate"}
+NUMBERS: Mapping[str, int] = {word: number for number, word in METHODS.items()}
+DEFAULT_PORTS: Mapping[str, int] = {"kerberos": 80, "certificate": 443}
+FREQUENCIES = (30, 300, 900)
+ROWS = (
+    Row("server", "RecoveryConnectionPoint", rows.NAME),
+    Row("port", "RecoveryServerPortNumber", rows.INTEGER),
+    Row("authentication", "AuthenticationType", rows.choice(METHODS)),
+    Row("certificate_thumbprint", "CertificateThumbPrint", rows.THUMBPRINT),
+    Row("compression", "CompressionEnabled", rows.BOOLEAN),
+    Row("frequency", "ReplicationInterval", rows.INTEGER, since=BUILD_2012R2, fixed=300),
+    Row("recovery_history", "RecoveryHistory", rows.INTEGER),
+    Row("app_consistent_interval", "ApplicationConsistentSnapshotInterval", rows.INTEGER),
+    Row("auto_resync", "AutoResynchronizeEnabled", rows.BOOLEAN),
+    Row("auto_resync_start", "AutoResynchronizeIntervalStart", rows.TIME_OF_DAY),
+    Row("auto_resync_end", "AutoResynchronizeIntervalEnd", rows.TIME_OF_DAY),
+    Row("replicate_kvp", "ReplicateHostKvpItems", rows.BOOLEAN),
+    Row("bypass_proxy", "BypassProxyServer", rows.BOOLEAN),
+)
+
+
+def read(reader: CimReader) -> dict[str, Instance]:
+    """The settings of every relation of the host, by their InstanceID in lower case; one request."""
+    return {row.required_text("InstanceID").lower(): row for row in reader.enumerate(NAMESPACE, service.SETTINGS)}
+
+
+def of_machine(found: Mapping[str, Instance], vm_id: str, *, extended: bool = False) -> Instance | None:
+    """The settings of one relation of a machine: ``...\\HVR\\0``, ``...\\HVR\\1`` for the extended one, ``...\\HVR`` on 2012."""
+    head = f"microsoft:{vm_id}\\hvr".lower()
+    return found.get(f"{head}\\{int(extended)}") or (None if extended else found.get(head))
+
+
+def names_disk(entry: str, disk: Disk) -> bool:
+    """Whether an entry of IncludedDisks means a disk.
+
+    Documents leave open whether it is an InstanceID, an object path or an embedded instance (D-22), so all three are understood.
+    """
+    wanted = disk.instance_id.lower()
+    try:
+        return (paths.parse_path(entry).key("InstanceID") or "").lower() == wanted
+    except ValueError:
+        return wanted in html.unescape(entry).lower()
+
+
+def disk_entry(disk: Disk, offered: Sequence[str]) -> str:
+    """A disk as an entry of IncludedDisks: in the words of the host where it offers any, else as an object path."""
+    for entry in offered:
+        if names_disk(entry, disk):
+            return entry
+    return paths.format_path(Reference(NAMESPACE, "Msvm_StorageAllocationSettingData", {"InstanceID": disk.instance_id}))
+
+
+def included(settings: Instance, found: Collection[Disk]) -> tuple[Disk, ...]:
+    """Those of a machine's disks that its relation includes."""
+    entries = settings.texts("IncludedDisks")
+    return tuple(disk for disk in found if any(names_disk(entry, disk) for entry in entries))
+
+
+def is_meant(disk: Disk, wanted: str) -> bool:
+    """Whether a path, or the name of a file alone, means a disk."""
+    path = (disk.path or "").casefold()
+    return wanted.casefold() in (path, ntpath.basename(path))

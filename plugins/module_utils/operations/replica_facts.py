@@ -1,0 +1,142 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Replication as one host sees it: five requests, however many relations it has (operations 7.1)."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim import rows
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim.available import says_not_available
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim.cimxml import parse_instance
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim.rows import OptionValue
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim.types import Instance
+from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Clock
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, NotFound
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import checkpoints, machines, replica_settings, replication
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import replication_service as service
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoints import Checkpoint
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.identity import NAMESPACE
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine, machine_reference
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.replication import Relation
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_states import NONE
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows import system
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.system import HostSystem
+from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.xml import ProtocolError
+
+REPLICA_MODES = ("replica", "extended_replica")
+
+
+@dataclass(frozen=True)
+class Side:
+    """What was read of one host."""
+
+    system: HostSystem
+    machines: tuple[Machine, ...]
+    relations: Mapping[str, tuple[Relation, ...]]
+    settings: Mapping[str, Instance]
+    checkpoints: tuple[Checkpoint, ...]
+
+    @property
+    def name(self) -> str:
+        """The host under the name that other hosts know it by."""
+        return self.system.fqdn or self.system.name
+
+    def machine(self, vm_id: str) -> Machine | None:
+        """A machine of this host."""
+        return next((one for one in self.machines if one.vm_id == vm_id), None)
+
+    def relation(self, vm_id: str) -> Relation | None:
+        """The relation of a machine that is not the extended one."""
+        return next((one for one in self.relations.get(vm_id, ()) if not one.extended), None)
+
+    def state(self, vm_id: str) -> str:
+        """The state of that relation, or ``none``."""
+        relation = self.relation(vm_id)
+        return NONE if relation is None else relation.state
+
+    def shown(self, vm_id: str, *, extended: bool = False) -> dict[str, OptionValue]:
+        """The settings of a relation by option; empty without one."""
+        row = replica_settings.of_machine(self.settings, vm_id, extended=extended)
+        return {} if row is None else rows.shown(replica_settings.ROWS, row, self.system.build)
+
+    def points(self, vm_id: str) -> tuple[Checkpoint, ...]:
+        """The recovery points of a replica, oldest first."""
+        return tuple(one for one in self.checkpoints if one.vm_id == vm_id and one.kind.startswith("replica"))
+
+
+def read(reader: CimReader, clock: Clock) -> Side:
+    """Host, machines, relations and their settings; six requests. Raises HypervError ``not_a_hyperv_host``."""
+    host = system.read_system(reader, clock)
+    found = machines.read_machines(reader)
+    relations = replication.read_relations(reader)
+    if relations is None:  # 2012
+        relations = replication.relations_of_systems(reader.enumerate(NAMESPACE, "Msvm_ComputerSystem"))
+    return Side(host, found.machines, relations, replica_settings.read(reader), checkpoints.from_rows(found.setting_rows))
+
+
+def read_relation(reader: CimReader, vm_id: str) -> Relation | None:
+    """The relation of one machine as it is now, None without one; one request, on 2012 another one."""
+    try:
+        row = reader.get(replication.relation_reference(vm_id))
+    except HypervError as error:
+        if isinstance(error, NotFound):
+            return None
+        if not says_not_available(error):
+            raise
+        row = reader.get(machine_reference(vm_id))  # 2012
+        return next(iter(replication.relations_of_systems([row]).get(vm_id, ())), None)
+    return next(iter(replication.relations_from_rows([row]).get(vm_id, ())), None)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What a host counts for one relation, and why it does not call it healthy. Times are those of the host; sizes are bytes."""
+
+    pending: int | None
+    average_size: int | None
+    latency: int | None
+    largest_latency: int | None
+    missed: int | None
+    failures: int | None
+    network_failures: int | None
+    app_consistent_failures: int | None
+    last_test: datetime | None
+    begin: datetime | None
+    end: datetime | None
+    issues: tuple[str, ...]
+
+
+def read_statistics(reader: CimReader, vm_id: str, relation: Relation) -> Statistics | None:
+    """The statistics of one relation; one request. None when the host gives none."""
+    parameters = {"ComputerSystem": machine_reference(vm_id)}
+    if relation.instance_id is None:
+        answer = reader.ask(service.SERVICE, "GetReplicationStatistics", parameters)
+    else:
+        answer = reader.ask(service.SERVICE, "GetReplicationStatisticsEx", {
+            **parameters, "ReplicationRelationship": service.relation_text(relation.instance_id)})
+    if answer.return_value != 0:
+        return None
+    texts = answer.out.texts("ReplicationStatistics")
+    one = parse_instance(texts[-1], NAMESPACE) if texts else Instance(NAMESPACE, "Msvm_ReplicationStatistics", {})
+    return Statistics(
+        one.integer("PendingReplicationSize"), one.integer("ReplicationSize"), one.integer("ReplicationLatency"),
+        one.integer("MaxReplicationLatency"), one.integer("ReplicationMissCount"), one.integer("ReplicationFailureCount"),
+        one.integer("NetworkFailureCount"), one.integer("ApplicationConsistentSnapshotFailureCount"), one.time("LastTestFailoverTime"),
+        one.time("StartStatisticTime"), one.time("EndStatisticTime"), _issues(answer.out.texts("ReplicationHealthIssues")))
+
+
+def _issues(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """The messages of embedded errors, in the host's language."""
+    found = []
+    for text in texts:
+        try:
+            message = parse_instance(text, NAMESPACE).text("Message")
+        except (ValueError, ProtocolError):
+            message = text
+        if message:
+            found.append(message)
+    return tuple(found)

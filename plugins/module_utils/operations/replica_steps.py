@@ -1,0 +1,67 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One step of replication: begin it, wait for its job, and look at the host until it shows what was asked for.
+
+A lost answer is looked at before anything is repeated (rule 4): what is there already is adopted.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim.types import Reference
+from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Deadline
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, OutcomeUnknown
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.replication_service import StateRefused
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import checkpoint_steps
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_steps import Tools
+
+_SETTLE = 60.0
+_PAUSE, _LONGEST_PAUSE = 2.0, 15.0
+_TRIES = 3
+
+
+def achieve(tools: Tools, what: str, begin: Callable[[], Reference | None], reached: Callable[[], bool], *,
+            settle: float = _SETTLE) -> None:
+    """Begin a step and see that it is done. After a lost answer the host gets a minute to show it, and only what it then does not
+    show is begun again, which the host refuses when it is still at it.
+
+    Raises why the host refused or its job failed, OutcomeUnknown, HypervError ``not_reached``.
+    """
+    tools.progress(what)
+    problem: HypervError | None = None
+    for _ in range(_TRIES):
+        try:
+            checkpoint_steps.wait(tools, begin(), what)
+            problem = None
+        except StateRefused as error:
+            if problem is None:
+                raise
+            problem = error
+        except OutcomeUnknown as error:
+            tools.progress(f"{error.message} Looking what came of it.")
+            problem = error
+        if until(tools, reached, settle):
+            return
+        if problem is None:
+            break
+    if isinstance(problem, StateRefused):
+        raise problem
+    if problem is not None:
+        raise OutcomeUnknown(f"{what}: the answer was lost, and the host does not show what came of it.",
+                             hint="Look with hyperv_replica_info, and run the task again.") from problem
+    raise HypervError(f"{what}: the host said that it did, and does not show it.", error_code="not_reached",
+                      hint="Look with hyperv_replica_info on both hosts.")
+
+
+def until(tools: Tools, reached: Callable[[], bool], seconds: float, progress: Callable[[], None] | None = None) -> bool:
+    """Look again and again, slower and slower; False when the time is over."""
+    own, pause = Deadline(tools.clock, seconds), _PAUSE
+    while not reached():
+        if own.expired():
+            return False
+        if progress is not None:
+            progress()
+        tools.clock.sleep(min(pause, max(own.remaining(), 0.1)))
+        pause = min(pause * 1.5, _LONGEST_PAUSE)
+    return True
