@@ -101,7 +101,7 @@ def taken(result: JobResult, outputs: Mapping[str, bytes], wanted: Sequence[Leas
     if not result.good("slots"):
         raise HypervError(f"The slots in {destination} could not be made by {knocks_as}.", error_code="lease_not_made",
                           hint="May the account write there, and is there space?")
-    found = []
+    found: list[Found] = []
     for number, lease in enumerate(wanted):
         if f"s{number}lease_list" not in result.steps:
             continue
