@@ -116,13 +116,15 @@ def guests(components: Iterable[Instance]) -> dict[str, Guest]:
     return found
 
 
-def read_integration(reader: CimReader) -> dict[str, Integration]:
-    """Integration services of every VM; five requests. Classes that the host lacks leave their part unknown."""
-    rows = {name: enumerate_available(reader, NAMESPACE, name) or [] for name in (
-        "Msvm_VssComponent", "Msvm_VssComponentSettingData", "Msvm_HeartbeatComponent",
-        "Msvm_HeartbeatComponentSettingData", "Msvm_KvpExchangeComponent")}
-    backup = services(rows["Msvm_VssComponent"], rows["Msvm_VssComponentSettingData"])
-    heartbeat = services(rows["Msvm_HeartbeatComponent"], rows["Msvm_HeartbeatComponentSettingData"])
-    told = guests(rows["Msvm_KvpExchangeComponent"])
-    return {vm_id: Integration(backup.get(vm_id, Service()), heartbeat.get(vm_id, Service()), told.get(vm_id, Guest()))
-            for vm_id in {*backup, *heartbeat, *told}}
+def read_integration(reader: CimReader, *, heartbeat: bool = True) -> dict[str, Integration]:
+    """Integration services of every VM; five requests, three without ``heartbeat``. What the host lacks leaves its part unknown."""
+    backup = _services_of(reader, "Msvm_VssComponent")
+    beating = _services_of(reader, "Msvm_HeartbeatComponent") if heartbeat else {}
+    told = guests(enumerate_available(reader, NAMESPACE, "Msvm_KvpExchangeComponent") or [])
+    return {vm_id: Integration(backup.get(vm_id, Service()), beating.get(vm_id, Service()), told.get(vm_id, Guest()))
+            for vm_id in {*backup, *beating, *told}}
+
+
+def _services_of(reader: CimReader, component: str) -> dict[str, Service]:
+    live, settings = (enumerate_available(reader, NAMESPACE, name) or [] for name in (component, f"{component}SettingData"))
+    return services(live, settings)

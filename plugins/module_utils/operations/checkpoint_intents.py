@@ -31,7 +31,6 @@ WINDOW = timedelta(hours=1)
 """An unmarked checkpoint that is at most so much younger than an intent for its machine may have come of it."""
 
 READ = Command('%SystemRoot%\\System32\\findstr.exe /S /N "^" "%AGH_INTENTS%\\*.checkpoint"', reads_only=True)
-REMOVE = Command('del /F /Q "%AGH_PATH%" & if exist "%AGH_PATH%" exit 3')
 _LINE = re.compile(r"\\(?P<file>[^\\:]+\.checkpoint):\d+:(?P<text>.*)\Z", re.IGNORECASE)
 _FILE = re.compile(r"(?P<run>[A-Z0-9][A-Z0-9-]{0,39})_(?P<token>[0-9A-F]{8})\.checkpoint\Z", re.IGNORECASE)
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -106,15 +105,21 @@ def path_of(folder: StateFolder, intent: CheckpointIntent) -> str:
 
 
 def write(writer: CimWriter, folder: StateFolder, intent: CheckpointIntent) -> None:
-    """Leave an intent. A half-written one looks like a half-written intent of any kind, so that the clean-up takes it away."""
+    """Leave an intent."""
+    text = text_of(folder, intent)
+    files.write_text(writer, text.temporary, text.final, text.data)
+
+
+def text_of(folder: StateFolder, intent: CheckpointIntent) -> files.Text:
+    """An intent as a file. A half-written one looks like a half-written intent of any kind, so that the clean-up takes it away."""
     final = path_of(folder, intent)
-    files.write_text(writer, f"{final[:-len(ENDING)]}json.tmp", final, intent.dump())
+    return files.Text(f"{final[:-len(ENDING)]}json.tmp", final, intent.dump())
 
 
 def remove(writer: CimWriter, folder: StateFolder, intent: CheckpointIntent) -> None:
     """Take an intent away; one that is gone does no harm. Raises HypervError ``file_not_removed``."""
     path = path_of(folder, intent)
-    files.expect_success(files.run(writer, REMOVE, {"PATH": path}), f"Removing {path}", "file_not_removed")
+    files.expect_success(files.run(writer, files.REMOVE_TEXT, {"FINAL": path}), f"Removing {path}", "file_not_removed")
 
 
 def read(reader: CimReader, folder: StateFolder) -> tuple[CheckpointIntent, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim import wql
@@ -39,9 +40,8 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vm_res
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import checkpoint_marks
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.freshness import parse_age
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import state, system
-from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import StateFolder
 
-_MORE = ("summary", "disks", "integration", "volumes")
+_MORE = ("summary", "disks", inventory.QUIESCING, "volumes")
 _EVIDENCE = {
     "application": "production checkpoint: the guest's writers were quiesced through its backup integration service",
     "filesystem": "production checkpoint: the guest froze its file systems",
@@ -203,27 +203,43 @@ def _result(prepared: Prepared, done: Sequence[Entry], leftovers: Sequence[Lefto
 
 
 def _apply(call: Call, prepared: Prepared, writer: CimWriter) -> dict[str, Any]:
-    folder = prepared.facts.folder
+    """The intent stands from the moment the lease is taken to the moment it is given back; longer when it has something to say."""
+    folder, host = prepared.facts.folder, prepared.facts.host.system
     leftovers: list[Leftover] = []
     made: list[Made] = []
+    works = [item.work for item in prepared.planned]
+    intent = intent_for(prepared.wanted.run_id, host.time_now(call.clock), works)
     state.ensure(writer, folder)
-    with RunLease(writer, call.clock, folder, prepared.wanted.run_id) as lease:
+    with RunLease(writer, call.clock, folder, prepared.wanted.run_id, host_time=lambda: host.time_now(call.clock),
+                  announce=checkpoint_intents.text_of(folder, intent) if works else None) as lease:
         tools = Tools(writer, call.clock, call.progress, Deadline(call.clock, call.params["timeout"]), lease.keep)
         leftovers += checkpoint_repair.carry_out(tools, folder, prepared.repair)
-        if prepared.planned:
-            made, left = make_all(folder, prepared.wanted.run_id, [item.work for item in prepared.planned], tools)
-            leftovers += left
+        made = make_all(works, tools)
+        left = checkpoint_repair.intent_leftover(folder, intent)
+        if not all_settled(made):
+            leftovers.append(left)
+        elif works:
+            lease.retract(left)
+    leftovers += told_of_lease(call, lease)
+    return _result(prepared, _proved(prepared, tools, made), leftovers)
+
+
+def told_of_lease(call: Call, lease: RunLease) -> list[Leftover]:
+    """What stayed beside a lease that could not be given back; that one is a warning only."""
     for leftover in lease.leftovers:
-        call.warn(f"The lease of this run could not be given back; it ends by itself within minutes: {leftover.location}.")
-    entries = _proved(prepared, tools, made)
-    return _result(prepared, entries, leftovers)
+        if leftover.kind == "lease":
+            call.warn(f"The lease of this run could not be given back; it ends by itself within minutes: {leftover.location}.")
+    return [leftover for leftover in lease.leftovers if leftover.kind != "lease"]
 
 
-def make_all(folder: StateFolder, run_id: str, works: Sequence[Work], tools: Tools) -> tuple[list[Made], list[Leftover]]:
-    """One after the other, between the writing of the intent and its removal. It stays as long as it has something to say."""
-    intent = CheckpointIntent(run_id, secrets.token_hex(4), system.read_time(tools.writer), tuple(
+def intent_for(run_id: str, host_time: datetime, works: Sequence[Work]) -> CheckpointIntent:
+    """What is announced before these are made."""
+    return CheckpointIntent(run_id, secrets.token_hex(4), host_time, tuple(
         MachineIntent(work.machine.vm_id, work.was, work.now) for work in works))
-    checkpoint_intents.write(tools.writer, folder, intent)
+
+
+def make_all(works: Sequence[Work], tools: Tools) -> list[Made]:
+    """One after the other. The intent stands already."""
     made = []
     for work in works:
         if tools.deadline.expired():
@@ -232,9 +248,12 @@ def make_all(folder: StateFolder, run_id: str, works: Sequence[Work], tools: Too
             continue
         tools.keep()
         made.append(checkpoint_create.make(tools, work))
-    if all(one.settled and not one.leftovers for one in made):
-        return made, checkpoint_repair.forget(tools, folder, [intent])
-    return made, [checkpoint_repair.intent_leftover(folder, intent)]
+    return made
+
+
+def all_settled(made: Sequence[Made]) -> bool:
+    """True when the intent has nothing more to say."""
+    return all(one.settled and not one.leftovers for one in made)
 
 
 def _proved(prepared: Prepared, tools: Tools, made: Sequence[Made]) -> list[Entry]:

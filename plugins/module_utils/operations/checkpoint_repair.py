@@ -89,11 +89,14 @@ def carry_out(tools: Tools, folder: StateFolder, repair: Repair) -> list[Leftove
 
 
 def forget(tools: Tools, folder: StateFolder, intents: Sequence[CheckpointIntent]) -> list[Leftover]:
-    """Take intents away that have nothing more to say. Returns those that are still there."""
+    """Take intents away that have nothing more to say, each tried twice. Returns those that are still there."""
     left = []
     for intent in intents:
         try:
-            checkpoint_intents.remove(tools.writer, folder, intent)
+            try:
+                checkpoint_intents.remove(tools.writer, folder, intent)
+            except HypervError:
+                checkpoint_intents.remove(tools.writer, folder, intent)
         except HypervError as error:
             tools.progress(f"the intent {intent.file_name} is still there: {error.message}")
             left.append(intent_leftover(folder, intent))

@@ -19,15 +19,18 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations import
     checkpoint_audit,
     checkpoint_choice,
     checkpoint_facts,
+    checkpoint_intents,
     checkpoint_loss,
     checkpoint_plan,
     checkpoint_present,
     checkpoint_repair,
     checkpoint_reverting,
     checkpoint_steps,
+    inventory,
     selection,
 )
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_choice import Choice, Entry
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_create import Work
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_facts import OURS, PRODUCT, REPLICA, CheckpointFacts
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_loss import Configurations
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_plan import Planned, Wanted
@@ -37,7 +40,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkp
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_lease import RunLease
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import state
 
-_MORE = ("summary", "disks", "integration", "volumes")
+_MORE = ("summary", "disks", inventory.QUIESCING, "volumes")
 _REPLICAS = ("replica", "extended_replica", "test_replica")
 
 
@@ -230,13 +233,13 @@ def _result(prepared: Prepared, done: Sequence[Entry], leftovers: Sequence[Lefto
 def _apply(call: Call, prepared: Prepared, writer: CimWriter) -> dict[str, Any]:
     folder, done = prepared.facts.folder, []
     state.ensure(writer, folder)
-    with RunLease(writer, call.clock, folder, prepared.run_id) as lease:
+    host = prepared.facts.host.system
+    with RunLease(writer, call.clock, folder, prepared.run_id, host_time=lambda: host.time_now(call.clock)) as lease:
         tools = Tools(writer, call.clock, call.progress, Deadline(call.clock, call.params["timeout"]), lease.keep)
         leftovers = checkpoint_repair.carry_out(tools, folder, prepared.repair)
         for target in prepared.targets:
             done.append(_revert(prepared, tools, target))
-    for leftover in lease.leftovers:
-        call.warn(f"The lease of this run could not be given back; it ends by itself within minutes: {leftover.location}.")
+    leftovers += checkpoint_present.told_of_lease(call, lease)
     return _result(prepared, [_entry(prepared, tools, one) for one in done], leftovers)
 
 
@@ -245,15 +248,24 @@ def _revert(prepared: Prepared, tools: Tools, target: Target) -> Reverted:
     reverted = Reverted(target)
     try:
         if target.before is not None:
-            made, left = checkpoint_present.make_all(prepared.facts.folder, prepared.run_id, [target.before.work], tools)
-            reverted.leftovers += [*made[0].leftovers, *left]
-            reverted.before = made[0].checkpoint
-            if made[0].error is not None:
-                raise made[0].error
+            _keep_present(prepared, tools, target.before.work, reverted)
         checkpoint_reverting.revert(tools, prepared.facts, target, reverted, prepared.run_id)
     except HypervError as error:
         reverted.error = error
     return reverted
+
+
+def _keep_present(prepared: Prepared, tools: Tools, work: Work, reverted: Reverted) -> None:
+    folder, now = prepared.facts.folder, prepared.facts.host.system.time_now(tools.clock)
+    intent = checkpoint_present.intent_for(prepared.run_id, now, [work])
+    checkpoint_intents.write(tools.writer, folder, intent)
+    made = checkpoint_present.make_all([work], tools)
+    left = checkpoint_repair.forget(tools, folder, [intent]) if checkpoint_present.all_settled(made) else [
+        checkpoint_repair.intent_leftover(folder, intent)]
+    reverted.leftovers += [*made[0].leftovers, *left]
+    reverted.before = made[0].checkpoint
+    if made[0].error is not None:
+        raise made[0].error
 
 
 def _entry(prepared: Prepared, tools: Tools, one: Reverted) -> Entry:

@@ -19,7 +19,6 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkp
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_intents import CheckpointIntent, MachineIntent
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_plan import Planned
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_steps import Tools
-from ansible_collections.agentless.hyperv.plugins.module_utils.windows import system
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def _announce(tools: Tools, facts: CheckpointFacts, target: Target, run_id: str)
     mark = mark_of(target.node.checkpoint)
     if target.policy is None or mark is None or mark.kind == target.policy or mark.kind not in checkpoint_service.POLICY_NUMBERS:
         return None
-    intent = CheckpointIntent(run_id, secrets.token_hex(4), system.read_time(tools.writer),
+    intent = CheckpointIntent(run_id, secrets.token_hex(4), facts.host.system.time_now(tools.clock),
                               (MachineIntent(target.machine.vm_id, target.policy, mark.kind),))
     checkpoint_intents.write(tools.writer, facts.folder, intent)
     return intent

@@ -91,6 +91,8 @@ class HostFacts:
 
 COMPUTER = "computer"
 """For :func:`read_host`: what a result tells of the host itself, beyond its name, version and clock."""
+QUIESCING = "quiescing"
+"""For :func:`read_more`: of the integration services only what the decision table asks for."""
 
 
 def wanted(subsets: Iterable[str]) -> frozenset[str]:
@@ -122,7 +124,8 @@ def read_more(reader: CimReader, facts: HostFacts, subsets: Iterable[str]) -> Ho
         summaries=summary.read_summaries(reader, [machine.settings.reference for machine in facts.machines if machine.settings])
         if "summary" in parts else None,
         disks=disks.read_disks(reader) if "disks" in parts else None,
-        integration=integration.read_integration(reader) if "integration" in parts else None,
+        integration=integration.read_integration(reader, heartbeat="integration" in parts)
+        if parts & {"integration", QUIESCING} else None,
         relations=replication.read_relations(reader) if "replication" in parts else None,
         security=replication.read_security(reader) if "security" in parts else None,
         volumes=volumes.read_volumes(reader) if "volumes" in parts and facts.volumes is None else facts.volumes,

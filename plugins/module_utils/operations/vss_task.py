@@ -82,7 +82,8 @@ def run(call: Call) -> dict[str, Any]:
     def apply(writer: CimWriter) -> dict[str, Any]:
         if not prepared.ensured:
             state.ensure(writer, prepared.folder)
-        with RunLease(writer, call.clock, prepared.folder, prepared.request.run_id, duration=_duration(call, prepared)) as lease:
+        with RunLease(writer, call.clock, prepared.folder, prepared.request.run_id, duration=_duration(call, prepared),
+                      host_time=lambda: prepared.facts.system.time_now(call.clock)) as lease:
             tools = Tools(writer, call.clock, call.progress, prepared.folder, Deadline(call.clock, call.params["timeout"]),
                           float(call.params["vss_wait"]), prepared.request.identity, prepared.knocks_as, prepared.destination, lease)
             result = _apply(call, prepared, tools)
@@ -144,7 +145,7 @@ def prepare(call: Call) -> Prepared:
     found, destination, ensured = _existing(call, facts, request, destination, folder)
     due = [machine.vm_id for machine in chosen if vss_plan.present_of(facts, machine, request, found.copies) is None]
     if due:
-        parts = (*_BEFORE_COPYING, "integration") if request.method == "writers" else _BEFORE_COPYING
+        parts = (*_BEFORE_COPYING, inventory.QUIESCING) if request.method == "writers" else _BEFORE_COPYING
         facts = inventory.read_chains(call.reader, inventory.read_more(call.reader, facts, parts), due)
         selection.warn_about_cluster(call, facts)
     plan = vss_plan.make_plan(facts, chosen, refused, request, destination, found.copies, folder,

@@ -40,9 +40,13 @@ MARK_REMOVAL = Command('(if exist "%AGH_FOLDER%\\manifest.json" ren "%AGH_FOLDER
                        ' & if exist "%AGH_FOLDER%\\manifest.json" exit 3')
 PRUNING = "manifest.json.pruning"
 """The name of a manifest while its copy is being removed: such a folder is no copy any more, and a later run goes on with it."""
-WRITE_TEXT = Command(_SYSTEM32 + 'findstr.exe "^" > "%AGH_PATH%" && type "%AGH_PATH%"')
+# it gets its name only when its last line is there: input that was cut off ends earlier
+WRITE_TEXT = Command(_SYSTEM32 + 'findstr.exe "^" > "%AGH_PATH%" && '
+                     + _SYSTEM32 + 'findstr.exe /X /L /C:"%AGH_END%" "%AGH_PATH%" >nul && move /Y "%AGH_PATH%" "%AGH_FINAL%" >nul'
+                     ' && type "%AGH_FINAL%"')
+DROP_INPUT = _SYSTEM32 + 'findstr.exe "^" >nul'
+REMOVE_TEXT = Command('del /F /Q "%AGH_FINAL%" & if exist "%AGH_FINAL%" exit 3')
 READ_TEXT = Command('type "%AGH_PATH%"', reads_only=True)
-RENAME = Command('move /Y "%AGH_PATH%" "%AGH_FINAL%"')
 
 
 @dataclass(frozen=True)
@@ -113,40 +117,62 @@ def link_names(writer: CimWriter, folder: str) -> tuple[str, ...]:
     return tuple(name.strip().lower() for name in listed.splitlines() if name.strip())
 
 
+@dataclass(frozen=True)
+class Text:
+    """A small ASCII file, as :func:`write_text` takes it: ``temporary`` and ``final`` are its paths."""
+
+    temporary: str
+    final: str
+    data: bytes
+
+    def values(self) -> dict[str, str]:
+        """The values for WRITE_TEXT."""
+        return {"PATH": self.temporary, "FINAL": self.final, "END": last_line(self.data)}
+
+
 def write_text(writer: CimWriter, path: str, final: str, data: bytes) -> None:
-    """Write a small ASCII file under a temporary name, read it back, and rename it into place.
+    """Write a small ASCII file under a temporary name, rename it into place once it is whole, and read it back; one program.
 
     The text travels through standard input, so that nothing of it stands on a command line. ``data`` has CRLF lines of less than
-    8000 characters. After any error the host is asked what ``final`` holds: only when that is not ``data``, the error is raised
-    (HypervError ``file_not_written``, or why the host could not be reached).
+    8000 characters, and its last line is not among the others. After any error the host is asked what ``final`` holds: only when that
+    is not ``data``, the error is raised (HypervError ``file_not_written``, or why the host could not be reached).
     """
     try:
-        _write_text(writer, path, final, data)
+        _write_text(writer, Text(path, final, data))
     except HypervError:
         if not _holds(writer, final, data):
             raise
 
 
-def _write_text(writer: CimWriter, path: str, final: str, data: bytes) -> None:
-    with writing_programs(writer, {"PATH": path, "FINAL": final}) as programs:
-        written = programs.run(WRITE_TEXT, timeout=SHORT, stdin=data)
-        expect_success(written, f"Writing {path}", "file_not_written")
-        if not _same_text(written, data):
-            raise HypervError(f"{path} does not hold what was written to it.", error_code="file_not_written")
-        expect_success(programs.run(RENAME, timeout=SHORT), f"Renaming {path}", "file_not_written")
+def _write_text(writer: CimWriter, text: Text) -> None:
+    with writing_programs(writer, text.values()) as programs:
+        written = programs.run(WRITE_TEXT, timeout=SHORT, stdin=text.data)
+        expect_success(written, f"Writing {text.final}", "file_not_written")
+        if not same_text(written.stdout, text.data):
+            programs.run(REMOVE_TEXT, timeout=SHORT)
+            raise HypervError(f"{text.final} did not hold what was written to it.", error_code="file_not_written")
+
+
+def last_line(data: bytes) -> str:
+    """What a text that arrived whole ends with. Raises ValueError when another line of it is the same."""
+    *others, last = data.decode("ascii").splitlines()
+    if last in others:
+        raise ValueError("the last line of a text must be its own")
+    return last
 
 
 def _holds(reader: CimReader, path: str, data: bytes) -> bool:
     """True when a file is there and holds ``data``; False also when nobody can tell."""
     try:
         with reading_programs(reader, {"PATH": path}) as programs:
-            return _same_text(programs.run(READ_TEXT, timeout=SHORT), data)
+            return same_text(programs.run(READ_TEXT, timeout=SHORT).stdout, data)
     except HypervError:
         return False
 
 
-def _same_text(shown: ProgramResult, data: bytes) -> bool:
-    return shown.stdout.decode("utf-8", "replace").splitlines() == data.decode("ascii").splitlines()
+def same_text(shown: bytes, data: bytes) -> bool:
+    """True when a program that read a file back showed this text."""
+    return shown.decode("utf-8", "replace").splitlines() == data.decode("ascii").splitlines()
 
 
 HOST_LEVELS = 2

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, OutcomeUnknown
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows import files
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.jobs import Stage, Step
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.programs import Command, said
 from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.shell import ProgramResult
@@ -50,6 +51,13 @@ ACQUIRE = Command('(mkdir "%AGH_STAGED%" && (echo lease)>"%AGH_STAGED%\\%AGH_ENT
 RENAME = Command(f'ren "%AGH_LEASE%\\%AGH_OLD%" "%AGH_ENTRY%" & {_LIST}')
 REMOVE = Command('ren "%AGH_LEASE%\\%AGH_OLD%" "%AGH_BROKEN%" & (if not exist "%AGH_LEASE%\\%AGH_BROKEN%\\" '
                  f'del /F /Q "%AGH_LEASE%\\%AGH_BROKEN%") & rmdir "%AGH_LEASE%" & {_LIST}')
+# With a text that announces what the run is about to do, written once the lease is this run's; it must be read whatever happens.
+ACQUIRE_AND_WRITE = Command(f'{ACQUIRE.line} & echo [text]& (if exist "%AGH_LEASE%\\%AGH_ENTRY%" ({files.WRITE_TEXT.line}) '
+                            f'else ({files.DROP_INPUT}))')
+# and with its removal, which comes first: a text without a lease is that of a dead run
+REMOVE_WITH_TEXT = Command(f'(del /F /Q "%AGH_FINAL%" & if exist "%AGH_FINAL%" echo [text]) & {REMOVE.line}')
+TEXT = b"[text]"
+"""The mark of both: before what the file shows, and of a file that is still there."""
 
 
 class LeaseHeld(HypervError):

@@ -24,7 +24,8 @@ _CLIENT = 1
 class HostSystem:
     """One host. ``release`` is None for a build nobody listed; ``clock_skew`` is host minus controller.
 
-    ``fqdn``, ``domain``, ``hypervisor_present`` and ``memory`` are those of the computer, None when it was not asked for.
+    ``fqdn``, ``domain``, ``hypervisor_present`` and ``memory`` are those of the computer, None when it was not asked for. ``told_at``: what
+    the controller's monotonic clock showed when ``local_time`` arrived.
     """
 
     name: str
@@ -40,14 +41,22 @@ class HostSystem:
     hypervisor_present: bool | None
     memory: int | None
     system_drive: str
+    told_at: float
 
     @property
     def skew_matters(self) -> bool:
         """True when the clocks differ by more than five minutes (ARCHITECTURE: a warning)."""
         return abs(self.clock_skew) > SKEW_WARNING
 
+    def time_now(self, clock: Clock) -> datetime:
+        """The host's time now without asking again; ``clock`` is the one that it was read with.
 
-def from_rows(system: Instance, computer: Instance | None, controller_time: datetime) -> HostSystem:
+        It is behind by the way of one answer and never ahead, unless somebody sets the host's clock back meanwhile.
+        """
+        return self.local_time + timedelta(seconds=clock.monotonic() - self.told_at)
+
+
+def from_rows(system: Instance, computer: Instance | None, controller_time: datetime, told_at: float) -> HostSystem:
     """The facts of one host out of ``Win32_OperatingSystem`` and, when it was asked for, ``Win32_ComputerSystem``.
 
     The operating system knows the computer's name, too (``CSName``).
@@ -68,7 +77,7 @@ def from_rows(system: Instance, computer: Instance | None, controller_time: date
         clock_skew=local_time - controller_time, last_boot=system.time("LastBootUpTime"),
         hypervisor_present=None if computer is None else computer.boolean("HypervisorPresent"),
         memory=None if computer is None else computer.integer("TotalPhysicalMemory"),
-        system_drive=(system.text("SystemDrive") or "C:").upper()[:2])
+        system_drive=(system.text("SystemDrive") or "C:").upper()[:2], told_at=told_at)
 
 
 def read_system(reader: CimReader, clock: Clock, *, computer: bool = True) -> HostSystem:
@@ -78,8 +87,8 @@ def read_system(reader: CimReader, clock: Clock, *, computer: bool = True) -> Ho
     """
     before = clock.utcnow()
     system = _only(reader, "Win32_OperatingSystem")
-    after = clock.utcnow()
-    return from_rows(system, _only(reader, "Win32_ComputerSystem") if computer else None, before + (after - before) / 2)
+    after, told_at = clock.utcnow(), clock.monotonic()
+    return from_rows(system, _only(reader, "Win32_ComputerSystem") if computer else None, before + (after - before) / 2, told_at)
 
 
 def _only(reader: CimReader, class_name: str) -> Instance:

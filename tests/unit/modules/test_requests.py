@@ -63,10 +63,10 @@ def test_a_look_at_the_shadow_copies_costs_six_to_ten_requests(runner: Any) -> N
     assert sum(cost(runner, hyperv_shadow_copy_info).values()) == 10
 
 
-def test_a_making_of_a_shadow_copy_costs_thirty_odd_requests(runner: Any) -> None:
+def test_a_making_of_a_shadow_copy_costs_fewer_than_thirty_requests(runner: Any) -> None:
     runner.run(hyperv_shadow_copy, volume="D:\\")
     used = cost(runner, hyperv_shadow_copy, volume="E:\\")
-    assert sum(used.values()) == 30
+    assert sum(used.values()) == 27
     assert (used["Shell Create"], used["Invoke Win32_ShadowCopy.Create"]) == (4, 1)
 
 
