@@ -11,9 +11,11 @@ version_added: 0.1.0
 description:
   - Finds shadow copies, links, scheduled tasks with their jobs, leases, intents and incomplete copies that runs of this collection left
     when they were interrupted, and lists the shadow copies of other products beside them.
+  - Finds machines whose checkpoint policy such a run changed for a moment and could not put back, and puts it back.
   - Only reports, unless O(remove=true). Then it removes what is provably ours, of runs that are not at work, and older than
     O(older_than), and looks again.
-  - Suspect and foreign shadow copies are never removed. M(agentless.hyperv.hyperv_shadow_copy) removes one by its ID.
+  - Suspect and foreign shadow copies are never removed. M(agentless.hyperv.hyperv_shadow_copy) removes one by its ID. Checkpoints are
+    never removed either; M(agentless.hyperv.hyperv_checkpoint) removes one by its ID.
 author:
   - The agentless.hyperv authors (@agentless)
 options:
@@ -104,7 +106,10 @@ found:
   contains: &finding
     kind:
       description:
-        - V(shadow_copy), V(link), V(task), V(job), V(incomplete_copy), V(destination), V(intent), V(lease), V(folder) or V(file).
+        - V(shadow_copy), V(link), V(task), V(job), V(incomplete_copy), V(destination), V(checkpoint_policy), V(suspect_checkpoint),
+          V(intent), V(lease), V(folder) or V(file).
+        - V(checkpoint_policy) is a machine whose policy is not its own. That it is removed means that it is put back. Nothing is done about
+          one that somebody has changed since.
         - V(job) is the folder of a task on the host. V(destination) is a folder at a share where the run may have left an incomplete copy.
       type: str
       returned: always
@@ -115,8 +120,8 @@ found:
         - V(removable), or why it stays.
         - V(at_work) when its run holds a lease, V(running) when the run is dead and a task of it still runs, which a later run takes over
           and which ends by itself at the latest, V(too_young) when its run began, or wrote something, less than O(older_than) ago.
-        - V(unknown_age) when the host does not tell its age, V(suspect) for an intent of which a suspect shadow copy may have come,
-          V(damaged) for an intent or a lease that cannot be understood, V(kept) for what O(include_kept=false) leaves.
+        - V(unknown_age) when the host does not tell its age, V(suspect) for an intent of which a suspect shadow copy or
+          checkpoint may have come, and for such a checkpoint, V(damaged) for an intent or a lease that cannot be understood, V(kept) for what O(include_kept=false) leaves.
         - V(foreign_content) for a folder that holds something else, or a task or folder among ours that no run made.
         - V(unsearched) for a folder at a share that a task will look into, V(destination_needs_task) when O(run_as=session) has none to do
           so, and V(destination_missing) when the volume, or the folder at the share, is not there or could not be read. The intent stays.

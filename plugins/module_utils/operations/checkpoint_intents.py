@@ -126,8 +126,18 @@ def read(reader: CimReader, folder: StateFolder) -> tuple[CheckpointIntent, ...]
     """The intents of a host: one request, and one program when there are any. Files that cannot be understood are left out."""
     where: dict[str, wql.Literal] = {"Drive": folder.intents[:2], "Path": folder.intents[2:] + "\\", "Extension": ENDING}
     listed = reader.query_if_filtered(wql.select(CIMV2, "CIM_DataFile", where, ["Name"]))
-    if listed is not None and not any(_FILE.match(ntpath.basename(row.required_text("Name"))) for row in listed):
+    if listed is not None and not any(is_file(row.required_text("Name")) for row in listed):
         return ()
+    return read_texts(reader, folder)
+
+
+def is_file(path: str) -> bool:
+    """True for a path that ends with the name of an intent."""
+    return _FILE.match(ntpath.basename(path)) is not None
+
+
+def read_texts(reader: CimReader, folder: StateFolder) -> tuple[CheckpointIntent, ...]:
+    """The intents of a host that has some: one program. Files that cannot be understood are left out."""
     with reading_programs(reader, {"INTENTS": folder.intents}) as programs:
         shown = programs.run(READ, timeout=files.SHORT)
     return from_output(shown.stdout)

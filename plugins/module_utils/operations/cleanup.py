@@ -15,9 +15,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader, CimWriter
+from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Clock
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import Call, Plan, Step
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import (
+    cleanup_checkpoints,
     cleanup_copies,
     cleanup_findings,
     cleanup_runs,
@@ -48,7 +50,7 @@ class Look:
 def run(call: Call) -> dict[str, Any]:
     """Audit, and with ``remove`` clean up. ``failed`` is set when something is left."""
     scope, identity = _scope(call), run_as.read(call.params)
-    look = look_at(call.reader, scope, identity)
+    look = look_at(call.reader, call.clock, scope, identity)
     shadow_facts.warn_about_clock(call, look.read.facts)
     listed = shadow_facts.entries(look.read.facts)
     _warn(call, look.read, look.findings)
@@ -74,16 +76,17 @@ def _scope(call: Call) -> Scope:
     return Scope(older_than, run_id, call.params["include_kept"])
 
 
-def look_at(reader: CimReader, scope: Scope, identity: Identity) -> Look:
+def look_at(reader: CimReader, clock: Clock, scope: Scope, identity: Identity) -> Look:
     """Read everything that runs of ours may leave: 11 requests on a host with nothing of ours, and some programs where there are intents.
 
     Leases come last (:func:`cleanup_runs.read`); only where nobody is at work copies are looked for.
     """
     facts = shadow_facts.read(reader, storage=False)
     folders, saved = state_contents.read_strays(reader, facts.folder)
+    announced = cleanup_checkpoints.read(reader, clock, facts.folder, facts.contents)
     runs = cleanup_runs.read(reader, facts.folder, facts.now)
     shares = Shares(cleanup_shares.UNSEARCHED if identity.task is not None else cleanup_shares.NEEDS_TASK)
-    read = Read(facts, runs, scope, shares, (), folders, saved)
+    read = Read(facts, runs, scope, shares, announced, (), folders, saved)
     read = replace(read, copies=cleanup_copies.find(reader, cleanup_findings.quiet_intents(read), facts.volumes))
     return Look(read, cleanup_findings.judge(read))
 
@@ -170,7 +173,7 @@ class _Cleaning:
     def _left(self, planned: Sequence[Finding], removal: Removal) -> list[Finding]:
         """What should be gone and is not."""
         try:
-            found = look_at(self._tools.writer, self._look.read.scope, self._identity).findings.all()
+            found = look_at(self._tools.writer, self._tools.clock, self._look.read.scope, self._identity).findings.all()
         except HypervError as error:
             raise HypervError(error.message, error_code=error.error_code, hint=error.hint,
                               leftovers=[finding.leftover for finding in planned]) from error

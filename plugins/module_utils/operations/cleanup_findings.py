@@ -15,12 +15,18 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import Leftover
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import (
+    checkpoint_create,
+    checkpoint_repair,
+    checkpoint_steps,
     cleanup_copies,
     cleanup_runs,
     cleanup_shares,
     shadow_lifecycle,
 )
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_intents import CheckpointIntent, MachineIntent
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.cleanup_checkpoints import Announced
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.cleanup_copies import IncompleteCopy
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.cleanup_runs import REMOVABLE, Judge, OurTask, RunFacts, Scope
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.cleanup_shares import Shares
@@ -77,14 +83,17 @@ class Findings:
     jobs: tuple[tuple[Finding, TaskName | None], ...] = ()
     copies: tuple[tuple[Finding, IncompleteCopy], ...] = ()
     places: tuple[tuple[Finding, Place], ...] = ()
+    policies: tuple[tuple[Finding, Machine, MachineIntent], ...] = ()
     intents: tuple[tuple[Finding, Intent], ...] = ()
+    announced: tuple[tuple[Finding, CheckpointIntent], ...] = ()
     leases: tuple[tuple[Finding, LeaseFolder], ...] = ()
     others: tuple[Finding, ...] = ()
 
     def all(self) -> tuple[Finding, ...]:
         """In the order in which they are removed."""
         pairs: Iterable[tuple[Finding, object]] = (
-            *self.shadows, *self.links, *self.jobs, *self.copies, *self.places, *self.intents, *self.leases)
+            *self.shadows, *self.links, *self.jobs, *self.copies, *self.places, *((one[0], None) for one in self.policies),
+            *self.intents, *self.announced, *self.leases)
         return (*(finding for finding, _unused in pairs), *self.others)
 
     def removable(self) -> tuple[Finding, ...]:
@@ -104,6 +113,7 @@ class Read:
     runs: RunFacts
     scope: Scope
     shares: Shares
+    announced: Announced = field(default_factory=Announced)
     copies: tuple[IncompleteCopy, ...] = ()
     folders: tuple[Entry, ...] = ()
     """Folders of an interrupted making of the state folder."""
@@ -112,7 +122,7 @@ class Read:
 
     def judge(self) -> Judge:
         """Who decides about runs."""
-        return cleanup_runs.judge_of(self.runs, self.facts.contents.intents, self.facts.now, self.scope)
+        return cleanup_runs.judge_of(self.runs, (*self.facts.contents.intents, *self.announced.intents), self.facts.now, self.scope)
 
 
 def quiet_intents(read: Read) -> tuple[Intent, ...]:
@@ -148,7 +158,9 @@ class _Sorter:
             tuple(self._wanted((*(self._task(task) for task in self.read.runs.tasks), *(self._job(job) for job in self.read.runs.jobs)))),
             tuple(self._wanted(self._copy(copy) for copy in copies)),
             tuple(self._places(quiet)),
+            tuple(self._policies()),
             tuple(self._wanted(self._intent(intent, intent.name in strange) for intent in facts.contents.intents)),
+            tuple(self._wanted(self._announced(intent) for intent in self.read.announced.intents)),
             tuple(self._wanted(self._lease(lease) for lease in self.read.runs.leases)),
             tuple(finding for finding in self._others() if self.read.scope.wants(finding.run_id)))
 
@@ -232,6 +244,26 @@ class _Sorter:
         found = {self.read.shares.of(Place(folder, intent.run_id)) for folder in at_shares}
         return next((status for status in (cleanup_shares.NEEDS_TASK, cleanup_shares.MISSING) if status in found), None)
 
+    def _policies(self) -> Iterator[tuple[Finding, Machine, MachineIntent]]:
+        """Policies of machines that interrupted runs left as they were to be for a moment only."""
+        announced = self.read.announced
+        for machine, told, intent in announced.policies([one for one in announced.intents if self.read.scope.wants(one.run_id)
+                                                         and self._of_announced(one) != cleanup_runs.AT_WORK]):
+            leftover = checkpoint_steps.policy_leftover(machine.vm_id, machine.name, told.was or "")
+            yield Finding(leftover, machine.vm_id, self._of_announced(intent), self.read.facts.now - intent.host_time,
+                          intent.run_id), machine, told
+
+    def _of_announced(self, intent: CheckpointIntent) -> str:
+        return self.judge.status(intent.run_id, self.read.facts.now - intent.host_time)
+
+    def _announced(self, intent: CheckpointIntent) -> tuple[Finding, CheckpointIntent]:
+        """It stays as long as a checkpoint is suspect because of it."""
+        status = self._of_announced(intent)
+        if status == REMOVABLE and any(blamed == intent for _unused, blamed in self.read.announced.suspects()):
+            status = SUSPECT
+        return Finding(checkpoint_repair.intent_leftover(self.read.facts.folder, intent), intent.file_name, status,
+                       self.read.facts.now - intent.host_time, intent.run_id), intent
+
     def _lease(self, lease: LeaseFolder) -> tuple[Finding, LeaseFolder]:
         """One that is being made is in nobody's way, and one that expired is taken before it is removed."""
         run_id = lease.name.partition(".")[0]
@@ -250,7 +282,11 @@ class _Sorter:
             yield self._entry(entry, "folder", "rmdir")
         for entry in self.read.saved:
             yield self._entry(entry, "file", "del")
-        for entry in contents.damaged:
+        for one, intent in self.read.announced.suspects():
+            if self._of_announced(intent) != cleanup_runs.AT_WORK:
+                age = None if one.created is None else self.read.facts.now - one.created
+                yield Finding(checkpoint_create.suspect_leftover(one), one.checkpoint_id, SUSPECT, age, intent.run_id)
+        for entry in (*contents.damaged, *self.read.announced.damaged):
             yield self._entry(entry, "intent", "del", cleanup_runs.run_of_intent_file(entry.path), DAMAGED)
 
     def _entry(self, entry: Entry, kind: str, command: str, run_id: str | None = None, status: str | None = None) -> Finding:

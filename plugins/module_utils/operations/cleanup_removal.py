@@ -12,7 +12,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations import cleanup_copies, shadow_lifecycle
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import (
+    checkpoint_intents,
+    cleanup_checkpoints,
+    cleanup_copies,
+    shadow_lifecycle,
+)
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.cleanup_findings import Finding, Findings, Read
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.cleanup_shares import ShareWork
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_lease import RunLease
@@ -88,7 +93,7 @@ class Removal:
         """Copies at shares that are still there."""
 
     def run(self) -> None:
-        """Tasks that run, shadow copies with their links, dead links, tasks and jobs, incomplete copies, intents, and the rest."""
+        """Tasks that run, shadow copies and links, dead links, tasks and jobs, incomplete copies, policies, intents, and the rest."""
         self._stop()
         self._shadows()
         for found, shadow_id in self._findings.links:
@@ -96,6 +101,7 @@ class Removal:
                 self._try(found, _unlink, self._tools, shadow_id)
         self._jobs()
         self._copies()
+        self._policies()
         for found, intent in self._findings.intents:
             if found.removable and intent.stem not in self._blocked:
                 self._try(found, shadow_lifecycle.forget, self._tools, [intent])
@@ -105,6 +111,14 @@ class Removal:
         for found in self._findings.others:
             if found.removable:
                 self._try(found, _remove, self._tools, REMOVE_FOLDER if found.leftover.kind == "folder" else REMOVE_FILE, found.leftover.id)
+
+    def _policies(self) -> None:
+        """Policies of machines, then what told of them."""
+        unchanged = {told.vm_id for found, machine, told in self._findings.policies
+                     if found.removable and not self._try(found, cleanup_checkpoints.put_back, self._tools, machine, told)}
+        for found, intent in self._findings.announced:
+            if found.removable and not any(one.vm_id in unchanged for one in intent.machines):
+                self._try(found, checkpoint_intents.remove, self._tools.writer, self._tools.folder, intent)
 
     def _stop(self) -> None:
         """Whatever is copied by a task is copied out of what goes next. Only a run that is cancelled has such a task here."""

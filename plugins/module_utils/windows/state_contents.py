@@ -11,7 +11,7 @@ from __future__ import annotations
 import ntpath
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim import wql
@@ -45,13 +45,15 @@ class Entry:
 @dataclass(frozen=True)
 class Contents:
     """What is there. ``links`` are the IDs that links are named by. ``damaged`` intents can be read but not understood,
-    ``unfinished`` ones were being written when the run ended: nothing was created after them.
+    ``unfinished`` ones were being written when the run ended: nothing was created after them. ``others`` are files that announce something
+    else than a shadow copy, which their ending tells; None when nobody knows whether there are any.
     """
 
     links: tuple[str, ...] = ()
     intents: tuple[Intent, ...] = ()
     damaged: tuple[Entry, ...] = ()
     unfinished: tuple[Entry, ...] = ()
+    others: tuple[Entry, ...] | None = ()
 
     def intent(self, name: str) -> Intent | None:
         """One intent by its name."""
@@ -66,10 +68,11 @@ def read_contents(reader: CimReader, folder: StateFolder) -> Contents:
     links = _listed(reader, "Win32_Directory", folder.links)
     names = _listed(reader, "CIM_DataFile", folder.intents)
     if links is None or names is None:  # the host takes no filters: the program lists everything
-        return _read_by_program(reader, folder, ())
+        return replace(_read_by_program(reader, folder, ()), others=None)
+    others = tuple(entry for entry in names if not entry.path.lower().endswith((".json", ".json.tmp")))
     if not any(entry.path.lower().endswith(".json") for entry in names):
-        return Contents(_ids(ntpath.basename(entry.path) for entry in links), unfinished=_unfinished(names))
-    return _read_by_program(reader, folder, names)
+        return Contents(_ids(ntpath.basename(entry.path) for entry in links), unfinished=_unfinished(names), others=others)
+    return replace(_read_by_program(reader, folder, names), others=others)
 
 
 def read_strays(reader: CimReader, folder: StateFolder) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:

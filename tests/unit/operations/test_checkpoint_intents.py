@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import checkpoint_intents as intents
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_intents import CheckpointIntent, MachineIntent
-from ansible_collections.agentless.hyperv.plugins.modules import hyperv_checkpoint, hyperv_checkpoint_info
+from ansible_collections.agentless.hyperv.plugins.modules import hyperv_checkpoint, hyperv_checkpoint_info, hyperv_cleanup
 from hypothesis import given
 from hypothesis import strategies as st
 from simulator.host import SimHost
 from simulator.hyperv.checkpoints import Wish
 from simulator.hyperv.spec import VmSpec
+from simulator.soap import rules
 from simulator.windows.spec import VolumeSpec
 from unit.modules.conftest import start
 
@@ -137,3 +138,110 @@ def test_a_checkpoint_without_a_name_is_a_suspect_and_the_intent_stays_as_long_a
     assert any("Nothing proves it" in warning for warning in runner.told.warnings)
     assert made.id in machine.checkpoints
     assert left(runner) == [intent.file_name]
+
+
+# -- the clean-up ------------------------------------------------------------------------------------------------------
+
+
+def clean(runner: Any, **params: Any) -> dict[str, Any]:
+    result: dict[str, Any] = runner.run(hyperv_cleanup, **params)
+    return result
+
+
+def found(result: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(item["kind"], item["status"]) for item in result["found"]]
+
+
+def hold_lease(host: SimHost, run_id: str) -> None:
+    until = (host.clock.now() + timedelta(minutes=10)).astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    lease = f"{FOLDER.replace('intents', 'leases')}\\{run_id}"
+    host.files.create_directory(lease)
+    host.files.write_file(f"{lease}\\{until}_{run_id}_0a1b2c3d4e5f.lease", b"")
+
+
+def test_the_clean_up_finds_tells_and_repairs_a_policy_that_a_dead_run_left(start: Start) -> None:
+    runner = runner_of(start, policy="production_only")
+    host = runner.running.host
+    intent = leave(host)
+    assert found(clean(runner)) == [("checkpoint_policy", "too_young"), ("intent", "too_young")]
+    host.clock.advance(3700)
+    audit = clean(runner)
+    assert (found(audit), audit["changed"]) == ([("checkpoint_policy", "removable"), ("intent", "removable")], False)
+    assert audit["found"][0]["remove_with"] == f"Get-VM -Id {VM} | Set-VM -CheckpointType Standard"
+    assert audit["found"][0]["run_id"] == "dead-1"
+    before = host.changes
+    check = clean(runner, remove=True, check=True)
+    assert [step["action"] for step in check["diff"]["after"]["steps"]] == ["remove_checkpoint_policy", "remove_intent"]
+    assert (host.changes, host.hyperv.machines[VM].policy, left(runner)) == (before, 4, [intent.file_name])
+    done = clean(runner, remove=True)
+    assert ([item["kind"] for item in done["removed"]], done["leftovers"], done["changed"]) == (["checkpoint_policy", "intent"], [], True)
+    assert (host.hyperv.machines[VM].policy, left(runner)) == (5, [])
+    assert clean(runner, remove=True)["changed"] is False
+
+
+def test_the_clean_up_leaves_a_run_at_work_alone_unless_that_run_is_cancelled(start: Start) -> None:
+    runner = runner_of(start, policy="production_only")
+    host = runner.running.host
+    leave(host, run_id="alive-1")
+    host.clock.advance(3700)
+    hold_lease(host, "alive-1")
+    assert found(clean(runner, remove=True)) == [("intent", "at_work"), ("lease", "at_work")]
+    assert (host.hyperv.machines[VM].policy, len(left(runner))) == (4, 1)
+    clean(runner, remove=True, run_id="alive-1")
+    assert (host.hyperv.machines[VM].policy, left(runner)) == (5, [])
+
+
+def test_the_clean_up_never_touches_a_suspect_checkpoint_and_its_intent_stays(start: Start) -> None:
+    runner = runner_of(start)
+    host = runner.running.host
+    intent = leave(host, was="production", now="production")
+    host.clock.advance(5)
+    made = host.hyperv.checkpoints.create(host.hyperv.machines[VM], Wish("production"))
+    host.clock.advance(7200)
+    assert found(clean(runner, remove=True)) == [("intent", "suspect"), ("suspect_checkpoint", "suspect")]
+    assert (made.id in host.hyperv.machines[VM].checkpoints, left(runner)) == (True, [intent.file_name])
+
+
+def test_a_policy_that_cannot_be_put_back_keeps_its_intent_and_is_a_leftover(start: Start) -> None:
+    runner = runner_of(start, policy="production_only")
+    host = runner.running.host
+    intent = leave(host)
+    host.clock.advance(3700)
+    host.rules.add(rules.access_denied(), "Invoke *.ModifySystemSettings", times=None)
+    result = clean(runner, remove=True)
+    assert (result["failed"], result["error_code"]) == (True, "cleanup_failed")
+    assert [item["kind"] for item in result["leftovers"]] == ["checkpoint_policy", "intent"]
+    assert (host.hyperv.machines[VM].policy, left(runner)) == (4, [intent.file_name])
+
+
+def test_an_intent_that_nobody_can_read_is_told_and_stays(start: Start) -> None:
+    runner = runner_of(start, policy="production_only")
+    host = runner.running.host
+    host.files.write_file(f"{FOLDER}\\dead-1_0a1b2c3d.checkpoint", b"nonsense\r\n")
+    host.clock.advance(3700)
+    assert found(clean(runner, remove=True)) == [("intent", "damaged")]
+    assert (host.hyperv.machines[VM].policy, left(runner)) == (4, ["dead-1_0a1b2c3d.checkpoint"])
+
+
+def test_a_clean_up_after_a_controller_that_died_between_creation_and_naming(start: Start) -> None:
+    """The policy is put back; the checkpoint is a suspect, never ours and never deleted; the intent stays as long as it is there."""
+    runner = runner_of(start, policy="standard")
+    host = runner.running.host
+    begun = False
+
+    def gone(view: Any) -> bool:
+        nonlocal begun
+        now, begun = begun, begun or "CreateSnapshot" in view.document
+        return now
+
+    host.rules.add(rules.lost_before(), when=gone, times=None)
+    assert runner.run(hyperv_checkpoint, name="web01", checkpoint_name="new", run_id="dead-1")["failed"]
+    host.rules.clear()
+    host.clock.advance(7200)
+    result = clean(runner, remove=True)
+    assert ("suspect_checkpoint", "suspect") in found(result)
+    assert [item["kind"] for item in result["removed"]] == ["checkpoint_policy", "lease"]
+    machine = host.hyperv.machines[VM]
+    assert (machine.policy, len(machine.checkpoints), len(left(runner))) == (5, 2, 1)
+    info = runner.run(hyperv_checkpoint_info, name="web01")
+    assert [(one["owner"], one["suspect"]) for one in info["checkpoints"]] == [("ours", False), ("user", True)]
