@@ -200,7 +200,7 @@ removed:
   type: list
   elements: dict
 bytes:
-  description: Bytes of the files that their removal merged, as far as they could be read.
+  description: Bytes of the files that their removal merged, and of their configuration and memory, as far as they could be read.
   returned: with O(name) or O(vm_id), and O(state=absent)
   type: int
 merged:

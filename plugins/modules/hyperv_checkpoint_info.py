@@ -23,11 +23,18 @@ options:
   gather:
     description:
       - What costs a request for each disk file.
-      - V(sizes) reads how large the files are that grew since each checkpoint.
-      - V(chains) follows the chain of each disk down to its base, and finds those that are broken.
+      - V(sizes) reads how large the files are that grew since each checkpoint, and its configuration and memory, one request for each
+        file and each checkpoint.
+      - V(chains) follows the chain of each disk down to its base, and finds those that are broken, one request for each file.
+      - V(validity) lets the host check the chain of each disk, with the identifiers of parents, one job for each disk. One that is in use
+        can perhaps not be checked, and is no finding then.
+      - V(locations) looks whether the folders for checkpoints are there, one request for each, and whether the machine is clustered, one to
+        four requests for the host.
+      - V(strays) lists the folders of the disks, and finds differencing and change tracking files (C(.avhdx), C(.rct), C(.mrt)) that no
+        chain needs, one request for each folder, and for each disk file of the machines that have one there. Shares are not looked at.
     type: list
     elements: str
-    choices: [sizes, chains]
+    choices: [sizes, chains, validity, locations, strays]
     default: []
   max_age:
     description: A checkpoint of a user, or of this collection, that is older than this is a finding. For example V(12h) or V(7d).
@@ -37,6 +44,9 @@ options:
     description: A machine with so many checkpoints below its present state, or more, is a finding.
     type: int
     default: 5
+  max_bytes:
+    description: A machine whose differencing files have more bytes than this is a finding, with O(gather) of V(sizes).
+    type: int
 extends_documentation_fragment:
   - agentless.hyperv.vm_selector
   - agentless.hyperv.attributes
@@ -64,6 +74,11 @@ EXAMPLES = r"""
   agentless.hyperv.hyperv_checkpoint_info:
     name: sql01
     gather: [sizes, chains]
+
+- name: Look at everything that can be wrong
+  agentless.hyperv.hyperv_checkpoint_info:
+    gather: [sizes, chains, validity, locations, strays]
+    max_bytes: 107374182400
 """
 
 RETURN = r"""
@@ -133,6 +148,15 @@ parent_of_current:
   description: GUID of the checkpoint that its present state grows from; null when there is none.
   returned: with O(name) or O(vm_id)
   type: str
+differencing_bytes:
+  description: Size of all its differencing files; null without V(sizes), and when it cannot be told.
+  returned: with O(name) or O(vm_id)
+  type: int
+stray_files:
+  description: Files beside its disks that no chain needs; null without V(strays). The host may tell their names in lower case.
+  returned: with O(name) or O(vm_id)
+  type: list
+  elements: str
 checkpoints:
   description: Its checkpoints, the oldest first.
   returned: with O(name) or O(vm_id)
@@ -176,9 +200,12 @@ checkpoints:
     is_parent_of_current: {description: Whether the present state of the machine grows from it., type: bool, returned: always}
     files: {description: The disk files that it keeps as they were., type: list, elements: str, returned: always}
     bytes:
-      description: Size of the files that grew directly on it, which a removal merges; null without V(sizes), and when it cannot be told.
+      description:
+        - Size of the files that grew directly on it, which a removal merges, and of RV(checkpoints[].system_bytes), which it frees.
+        - null without V(sizes), and when it cannot be told.
       type: int
       returned: always
+    system_bytes: {description: Size of its configuration and its memory., type: int, returned: always}
 disks:
   description: The virtual disks of the machine.
   returned: with O(name) or O(vm_id)
@@ -196,8 +223,9 @@ findings:
   contains:
     code:
       description:
-        - V(deep), V(merging), V(orphan_chain), V(policy_disabled), V(location_on_system_drive), V(chain_broken), V(missing_files),
-          V(abandoned_backup), V(old), V(expired), V(suspect) or V(automatic).
+        - V(deep), V(large), V(merging), V(orphan_chain), V(policy_disabled), V(location_missing), V(location_off_cluster),
+          V(location_on_system_drive), V(stray_files), V(chain_broken), V(chain_invalid), V(missing_files), V(abandoned_backup), V(old),
+          V(expired), V(suspect) or V(automatic).
       type: str
       returned: always
     severity: {description: "V(warning) or V(error).", type: str, returned: always}
@@ -218,6 +246,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "gather": {"type": "list", "elements": "str", "choices": list(checkpoint_info.GATHER), "default": []},
     "max_age": {"type": "str", "default": "72h"},
     "max_depth": {"type": "int", "default": 5},
+    "max_bytes": {"type": "int"},
 }
 RULES: dict[str, Any] = {"mutually_exclusive": [("name", "names"), ("vm_id", "names")]}
 

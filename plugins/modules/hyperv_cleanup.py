@@ -120,8 +120,9 @@ found:
         - V(removable), or why it stays.
         - V(at_work) when its run holds a lease, V(running) when the run is dead and a task of it still runs, which a later run takes over
           and which ends by itself at the latest, V(too_young) when its run began, or wrote something, less than O(older_than) ago.
-        - V(unknown_age) when the host does not tell its age, V(suspect) for an intent of which a suspect shadow copy or
-          checkpoint may have come, and for such a checkpoint, V(damaged) for an intent or a lease that cannot be understood, V(kept) for what O(include_kept=false) leaves.
+        - V(unknown_age) when the host does not tell its age, V(suspect) for an intent of which a suspect shadow copy or checkpoint may
+          have come, and for such a checkpoint, V(damaged) for an intent or a lease that cannot be understood, V(kept) for what
+          O(include_kept=false) leaves.
         - V(foreign_content) for a folder that holds something else, or a task or folder among ours that no run made.
         - V(unsearched) for a folder at a share that a task will look into, V(destination_needs_task) when O(run_as=session) has none to do
           so, and V(destination_missing) when the volume, or the folder at the share, is not there or could not be read. The intent stays.

@@ -102,6 +102,15 @@ def read_one(reader: CimReader, checkpoint: Checkpoint) -> Checkpoint:
     return checkpoints.from_rows([reader.get(checkpoint.reference)])[0]
 
 
+def size_of_system_files(reader: CimReader, checkpoint: Checkpoint) -> int | None:
+    """Bytes of its configuration, and of the memory of a standard one; one request. Raises HypervError ``checkpoint_unreadable``."""
+    answer = reader.ask(MANAGEMENT_SERVICE, "GetSizeOfSystemFiles", {"Vssd": checkpoint.reference})
+    if answer.return_value != 0:
+        raise HypervError(f"The host does not tell the size of the checkpoint {checkpoint.name!r} (code {answer.return_value}).",
+                          return_value=answer.return_value, error_code="checkpoint_unreadable")
+    return answer.out.integer("Size")
+
+
 def text_of_notes(row: Instance) -> str:
     """The notes in a settings row as one text."""
     return "\n".join(row.texts("Notes"))

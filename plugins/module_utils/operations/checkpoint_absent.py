@@ -22,6 +22,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.module import Cal
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import (
     checkpoint_choice,
     checkpoint_facts,
+    checkpoint_files,
     checkpoint_merge,
     checkpoint_plan,
     checkpoint_repair,
@@ -142,6 +143,7 @@ def _look_closer(call: Call, facts: CheckpointFacts, chosen: Sequence[Doomed], r
     facts = checkpoint_facts.with_virtual_disks(call.reader, facts)
     grown = [path for one in chosen for node in one.nodes for path in facts.files_grown_since(one.machine, node)]
     facts = checkpoint_facts.with_sizes(call.reader, facts, grown)
+    facts = checkpoint_files.with_system_sizes(call.reader, facts, [node.checkpoint.checkpoint_id for one in chosen for node in one.nodes])
     going, refused = [], []
     for one in chosen:
         try:

@@ -21,15 +21,16 @@ WARNING, ERROR = "warning", "error"
 ABANDONED_AFTER = timedelta(hours=24)
 MERGE_JOB = 50
 _BACKUP_JOBS = frozenset((51, 170))
-_DIFFERENCING = (".avhdx", ".avhd")
+_TOLD = 5
 
 
 @dataclass(frozen=True)
 class Limits:
-    """From where on age and depth are findings (operations 2.3, precondition 7)."""
+    """From where on age, depth and the bytes of differencing files are findings (operations 2.3, precondition 7)."""
 
     age: timedelta = timedelta(hours=72)
     depth: int = 5
+    size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,12 @@ def merging(facts: CheckpointFacts, machine: Machine) -> bool:
 
 def differencing_leaves(facts: CheckpointFacts, machine: Machine) -> tuple[str, ...]:
     """The leaf files of a machine that are differencing disks by their name."""
-    return tuple(path for path in facts.files_of(machine.vm_id) if path.lower().endswith(_DIFFERENCING))
+    return tuple(path for path in facts.files_of(machine.vm_id) if checkpoint_facts.is_differencing(path))
 
 
 def audit(facts: CheckpointFacts, machine: Machine, limits: Limits) -> tuple[Finding, ...]:
     """All findings about a machine, those about it first, then those about its checkpoints, the oldest first."""
-    found = [*_of_machine(facts, machine, limits), *_of_chains(facts, machine)]
+    found = [*_of_machine(facts, machine, limits), *_of_location(facts, machine), *_of_chains(facts, machine)]
     for node in facts.tree_of(machine).nodes:
         found.extend(_of_checkpoint(facts, machine, node.checkpoint, limits))
     return tuple(found)
@@ -69,6 +70,9 @@ def _of_machine(facts: CheckpointFacts, machine: Machine, limits: Limits) -> Ite
     tree, settings = facts.tree_of(machine), machine.settings
     if tree.depth >= limits.depth:
         yield Finding("deep", WARNING, f"{tree.depth} checkpoints lie below the present state; each is a file that is read through.")
+    total = checkpoint_facts.differencing_bytes(facts, machine)
+    if limits.size is not None and total is not None and total > limits.size:
+        yield Finding("large", WARNING, f"Its differencing files have {total} bytes.")
     leaves = differencing_leaves(facts, machine)
     if leaves and not tree.nodes:
         if merging(facts, machine):
@@ -80,17 +84,34 @@ def _of_machine(facts: CheckpointFacts, machine: Machine, limits: Limits) -> Ite
         return
     if tree.nodes and settings.checkpoint_policy == "disabled":
         yield Finding("policy_disabled", WARNING, "There are checkpoints, although the policy of the machine forbids them.")
-    root = settings.snapshot_root or ""
-    if root[:2].upper() == facts.host.system.system_drive and "clusterstorage" not in root.lower():
+
+
+def _of_location(facts: CheckpointFacts, machine: Machine) -> Iterator[Finding]:
+    """Whether it is there, and what clusters are good for, only as far as it was asked for."""
+    root = (machine.settings.snapshot_root if machine.settings else None) or ""
+    shared = "clusterstorage" in root.lower() or root.startswith("\\\\")
+    if facts.locations.get(root) is False:
+        yield Finding("location_missing", ERROR, f"The folder of its checkpoints is not there: {root}. New ones land on the system drive.")
+    cluster = facts.host.cluster
+    if cluster is not None and not shared and cluster.role_of(machine.vm_id, machine.name, facts.host.names) is not None:
+        yield Finding("location_off_cluster", ERROR, f"The machine is clustered, and its checkpoints are stored in {root}, which is no "
+                      "cluster shared volume: on another node they are not there.")
+    if root[:2].upper() == facts.host.system.system_drive and not shared:
         yield Finding("location_on_system_drive", WARNING, f"New checkpoints are stored on the system drive, in {root}.")
 
 
 def _of_chains(facts: CheckpointFacts, machine: Machine) -> Iterator[Finding]:
     """Only of what was read: chains are asked for file by file."""
+    strays = facts.strays.get(machine.vm_id, ())
+    if strays:
+        yield Finding("stray_files", WARNING, f"No chain needs {len(strays)} files beside its disks: {', '.join(strays[:_TOLD])}"
+                      f"{', ...' if len(strays) > _TOLD else ''}. Look at each before it is removed.")
     for leaf in facts.files_of(machine.vm_id):
         problem = chain_problem(facts, leaf)
         if problem is not None:
             yield Finding("chain_broken", ERROR, f"The chain of {leaf} is not complete: {problem}")
+        elif facts.validity.get(leaf) is not None:
+            yield Finding("chain_invalid", ERROR, f"The chain of {leaf} is not sound: {facts.validity[leaf]}")
 
 
 def chain(facts: CheckpointFacts, leaf: str) -> tuple[ChainLink, ...]:

@@ -35,13 +35,21 @@ STANDARD, PRODUCTION = "standard", "production"
 @dataclass(frozen=True)
 class CheckpointFacts:
     """What one host has at one time. ``links`` and ``sizes`` are of disk files by their path, as far as they were asked for; a size is
-    None when the host could not tell it, a link is then the reason."""
+    None when the host could not tell it, a link is then the reason.
+
+    As far as they were asked for: ``system_sizes``, bytes of the configuration and memory of checkpoints by their GUID; ``validity``, what
+    is wrong with the chain of a leaf, None when nothing, or when it cannot be told; ``locations``, whether folders for checkpoints exist;
+    ``strays``, by machine the files that no chain needs."""
 
     host: HostFacts
     folder: StateFolder
     intents: tuple[CheckpointIntent, ...] = ()
     links: Mapping[str, ChainLink | str] = field(default_factory=dict)
     sizes: Mapping[str, int | None] = field(default_factory=dict)
+    system_sizes: Mapping[str, int | None] = field(default_factory=dict)
+    validity: Mapping[str, str | None] = field(default_factory=dict)
+    locations: Mapping[str, bool | None] = field(default_factory=dict)
+    strays: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property
     def _trees(self) -> dict[str, Tree]:
@@ -80,10 +88,25 @@ class CheckpointFacts:
                                    if drive in own and path.lower() != own[drive].lower()))
 
     def bytes_of(self, machine: Machine, node: Node) -> int | None:
-        """Bytes of those files; None as long as a size is not known."""
-        sizes = [self.sizes.get(path) for path in self.files_grown_since(machine, node)]
+        """Bytes of those files, and of its own configuration and memory; None as long as a size is not known."""
+        sizes = [*(self.sizes.get(path) for path in self.files_grown_since(machine, node)),
+                 self.system_sizes.get(node.checkpoint.checkpoint_id)]
         known = [size for size in sizes if size is not None]
         return sum(known) if len(known) == len(sizes) and self.host.disks is not None else None
+
+
+def differencing_bytes(facts: CheckpointFacts, machine: Machine) -> int | None:
+    """Bytes of all differencing files of a machine; None as long as one of them is not known."""
+    owners = (machine.vm_id, *(node.checkpoint.checkpoint_id for node in facts.tree_of(machine).nodes))
+    paths = {path for owner in owners for path in facts.files_of(owner) if is_differencing(path)}
+    sizes = [facts.sizes.get(path) for path in paths]
+    known = [size for size in sizes if size is not None]
+    return sum(known) if len(known) == len(sizes) and facts.host.disks is not None else None
+
+
+def is_differencing(path: str) -> bool:
+    """True for a file that by its name came of a checkpoint."""
+    return path.lower().endswith((".avhdx", ".avhd"))
 
 
 def mark_of(checkpoint: Checkpoint) -> Mark | None:
@@ -201,6 +224,7 @@ def entry(facts: CheckpointFacts, machine: Machine, node: Node) -> dict[str, Any
         "children": list(node.children), "depth": node.depth, "is_parent_of_current": node.is_parent_of_current,
         "files": list(facts.files_of(one.checkpoint_id)) if facts.host.disks is not None else None,
         "bytes": facts.bytes_of(machine, node) if facts.sizes else None,
+        "system_bytes": facts.system_sizes.get(one.checkpoint_id),
     }
 
 

@@ -5,25 +5,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import machines
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import Call
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations import checkpoint_audit, checkpoint_facts, inventory, selection
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import (
+    checkpoint_audit,
+    checkpoint_facts,
+    checkpoint_files,
+    inventory,
+    selection,
+)
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_audit import Limits
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_facts import CheckpointFacts
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vm_result import iso
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.freshness import parse_age
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows import cluster
 
-GATHER = ("sizes", "chains")
+GATHER = ("sizes", "chains", "validity", "locations", "strays")
 
 
 def run(call: Call) -> dict[str, Any]:
-    """Six requests and their pages for the whole host; ``sizes`` and ``chains`` cost one more each for every disk file."""
+    """Six requests and their pages for the whole host; each part of ``gather`` costs more, the most of them one for every disk file."""
     params = call.params
-    limits = _limits(params["max_age"], params["max_depth"])
+    limits = _limits(params["max_age"], params["max_depth"], params["max_bytes"])
     facts = checkpoint_facts.with_virtual_disks(call.reader, checkpoint_facts.read(call, ("summary",)))
     selection.warn_about_host(call, facts.host)
     single = bool(params["name"] or params["vm_id"])
@@ -33,7 +41,8 @@ def run(call: Call) -> dict[str, Any]:
         chosen = (machines.select(facts.host.machines, name=params["name"], vm_id=params["vm_id"]),)
     else:
         chosen, missing = selection.by_names(facts.host.machines, params["names"])
-    facts = _with_costly(call, facts, chosen, frozenset(params["gather"]))
+    gather = frozenset(params["gather"])
+    facts = _with_costly(call, facts, chosen, gather)
     found = [_machine_entry(facts, machine, limits) for machine in chosen]
     result: dict[str, Any] = {"changed": False, "time": iso(facts.host.system.local_time)}
     if single:
@@ -42,9 +51,9 @@ def run(call: Call) -> dict[str, Any]:
             "counts": _counts(found)}
 
 
-def _limits(age: str, depth: int) -> Limits:
+def _limits(age: str, depth: int, size: int | None) -> Limits:
     try:
-        return Limits(parse_age(age), depth)
+        return Limits(parse_age(age), depth, size)
     except ValueError as error:
         raise HypervError(f"max_age: {error}", error_code="invalid_max_age") from error
 
@@ -53,7 +62,17 @@ def _with_costly(call: Call, facts: CheckpointFacts, chosen: Sequence[Machine], 
     leaves = [path for machine in chosen for path in facts.files_of(machine.vm_id)]
     grown = [path for machine in chosen for node in facts.tree_of(machine).nodes for path in facts.files_grown_since(machine, node)]
     if "sizes" in gather:
-        facts = checkpoint_facts.with_sizes(call.reader, facts, grown)
+        orphans = [path for path in leaves if checkpoint_facts.is_differencing(path)]
+        facts = checkpoint_facts.with_sizes(call.reader, facts, [*grown, *orphans])
+        facts = checkpoint_files.with_system_sizes(call.reader, facts, [node.checkpoint.checkpoint_id for machine in chosen
+                                                                        for node in facts.tree_of(machine).nodes])
+    if "locations" in gather:
+        facts = replace(facts, locations=checkpoint_files.read_locations(call.reader, chosen),
+                        host=replace(facts.host, cluster=cluster.read_cluster(call.reader)))
+    if "strays" in gather:
+        facts = checkpoint_files.with_strays(call.reader, facts, chosen)
+    if "validity" in gather:
+        facts = checkpoint_files.with_validity(call, facts, leaves)
     if "chains" in gather:
         frozen = [path for machine in chosen for node in facts.tree_of(machine).nodes
                   for path in facts.files_of(node.checkpoint.checkpoint_id)]
@@ -70,6 +89,8 @@ def _machine_entry(facts: CheckpointFacts, machine: Machine, limits: Limits) -> 
         "automatic_checkpoints": settings.automatic_checkpoints if settings else None,
         "location": settings.snapshot_root if settings else None,
         "depth": tree.depth, "parent_of_current": tree.current,
+        "differencing_bytes": checkpoint_facts.differencing_bytes(facts, machine) if facts.sizes else None,
+        "stray_files": list(facts.strays[machine.vm_id]) if machine.vm_id in facts.strays else None,
         "checkpoints": checkpoint_facts.entries(facts, machine),
         "disks": [_disk(facts, path) for path in facts.files_of(machine.vm_id)],
         "findings": [finding.as_result() for finding in checkpoint_audit.audit(facts, machine, limits)],

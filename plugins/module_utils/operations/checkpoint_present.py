@@ -5,13 +5,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from ansible_collections.agentless.hyperv.plugins.module_utils.cim import wql
-from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader, CimWriter
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimWriter
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Deadline
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoint_tree import Node
@@ -21,6 +20,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations import
     checkpoint_choice,
     checkpoint_create,
     checkpoint_facts,
+    checkpoint_files,
     checkpoint_intents,
     checkpoint_plan,
     checkpoint_repair,
@@ -39,7 +39,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_le
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vm_result import iso
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import checkpoint_marks
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.freshness import parse_age
-from ansible_collections.agentless.hyperv.plugins.module_utils.windows import state, system
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows import state
 
 _MORE = ("summary", "disks", inventory.QUIESCING, "volumes")
 _EVIDENCE = {
@@ -104,7 +104,7 @@ def prepare(call: Call) -> Prepared:
     planned = []
     if due:
         facts = replace(facts, host=inventory.read_more(call.reader, facts.host, _MORE))
-        locations = read_locations(call.reader, due)
+        locations = checkpoint_files.read_locations(call.reader, due)
         for machine in due:
             try:
                 planned.append(checkpoint_plan.plan(facts, machine, wanted, repair, locations))
@@ -128,19 +128,6 @@ def _expires_after(text: str | None) -> Any:
 def _warn_expired(call: Call, facts: CheckpointFacts, machine: Machine, node: Node) -> None:
     if checkpoint_marks.expired(checkpoint_facts.mark_of(node.checkpoint), facts.host.system.local_time):
         call.warn(f"{machine.name}: the checkpoint {node.checkpoint.name!r} is there, and its time is over.")
-
-
-def read_locations(reader: CimReader, found: Sequence[Machine]) -> Mapping[str, bool | None]:
-    """Whether the folders for checkpoints exist: one request for each local one. None for shares, and where nobody can tell."""
-    roots = {machine.settings.snapshot_root for machine in found if machine.settings and machine.settings.snapshot_root}
-    return {root: _exists(reader, root) for root in sorted(roots)}
-
-
-def _exists(reader: CimReader, folder: str) -> bool | None:
-    if folder[1:3] != ":\\" or len(folder) < 4:
-        return None
-    rows = reader.query_if_filtered(wql.select(system.CIMV2, "Win32_Directory", {"Name": folder.rstrip("\\")}, ["Name"]))
-    return None if rows is None else bool(rows)
 
 
 # -- plan ----------------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations import
     checkpoint_audit,
     checkpoint_choice,
     checkpoint_facts,
+    checkpoint_files,
     checkpoint_intents,
     checkpoint_loss,
     checkpoint_plan,
@@ -80,7 +81,7 @@ def prepare(call: Call) -> Prepared:
     selection.warn_about_host(call, facts.host)
     choice = checkpoint_choice.choose(facts, params)
     repair = checkpoint_repair.look(call.reader, facts, run_id)
-    locations = checkpoint_present.read_locations(call.reader, choice.machines) if params["checkpoint_before"] else {}
+    locations = checkpoint_files.read_locations(call.reader, choice.machines) if params["checkpoint_before"] else {}
     found, refused = [], []
     for machine in choice.machines:
         try:

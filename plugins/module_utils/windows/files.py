@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim import wql
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader, CimWriter
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.programs import (
@@ -21,6 +22,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.windows.programs 
     said,
     writing_programs,
 )
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.system import CIMV2
 from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.shell import OutputHandler, ProgramResult
 
 SHORT = 120.0
@@ -115,6 +117,16 @@ def link_names(writer: CimWriter, folder: str) -> tuple[str, ...]:
     """The links in a folder, dead ones too, in lower case."""
     listed = run(writer, LIST_LINKS, {"PATH": folder}).stdout.decode("utf-8", "replace")
     return tuple(name.strip().lower() for name in listed.splitlines() if name.strip())
+
+
+def paths_in(reader: CimReader, folder: str) -> tuple[str, ...] | None:
+    """The files of one local folder, in the spelling of the host's file classes, which may be lower case; one request.
+
+    None when the host takes no filters: without drive and path these classes walk the disks (windows facts 5).
+    """
+    where: dict[str, wql.Literal] = {"Drive": folder[:2], "Path": folder[2:].rstrip("\\") + "\\"}
+    rows = reader.query_if_filtered(wql.select(CIMV2, "CIM_DataFile", where, ["Name"]))
+    return None if rows is None else tuple(row.required_text("Name") for row in rows)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
 from ansible_collections.agentless.hyperv.plugins.modules import hyperv_checkpoint_info
-from simulator.hyperv.spec import CheckpointSpec, DiskSpec, VmSpec
+from simulator.disks.vhdx import Vhdx
+from simulator.hyperv.spec import CheckpointSpec, DiskSpec, HyperVSettings, VmSpec
+from simulator.spec import ClusterSpec
 from simulator.windows.spec import VolumeSpec
 
 Start = Callable[..., Any]
@@ -66,8 +68,8 @@ def test_other_products_and_what_is_wrong(start: Start) -> None:
 def test_sizes_and_chains(start: Start) -> None:
     result = start(volumes=VOLUMES, vms=(tree(),)).run(hyperv_checkpoint_info, name="sql01", gather=["sizes", "chains"])
     before, memory, other = result["checkpoints"]
-    assert before["bytes"] > memory["bytes"] > 0
-    assert other["bytes"] == 0
+    grown = [one["bytes"] - one["system_bytes"] for one in (before, memory, other)]
+    assert grown[0] > grown[1] > grown[2] == 0
     disk = result["disks"][0]
     assert [link["kind"] for link in disk["chain"]] == ["differencing", "differencing", "dynamic"]
     assert [link["path"] for link in disk["chain"]][1:] == [memory["files"][0], before["files"][0]]
@@ -109,3 +111,85 @@ def test_the_whole_host_costs_six_requests_and_a_chain_one_for_each_file(start: 
     used = cost(name="vm0", gather=["chains"])
     assert used["Invoke Msvm_ImageManagementService.GetVirtualHardDiskSettingData"] == 6
     assert sum(used.values()) == 12
+
+
+# -- what costs more (operations 2.7) ----------------------------------------------------------------------------------
+
+
+def findings(result: dict[str, Any]) -> dict[str, str]:
+    return {finding["code"]: finding["text"] for finding in result["findings"]}
+
+
+def test_a_folder_for_checkpoints_that_is_gone(start: Start) -> None:
+    vms = (VmSpec("web01", folder="D:\\VMs\\web01", snapshot_folder="E:\\gone"), VmSpec("db", folder="D:\\VMs\\db"))
+    result = start(volumes=VOLUMES, vms=vms).run(hyperv_checkpoint_info, names=["all"], gather=["locations"])
+    assert {machine["vm"]["name"]: codes(machine) for machine in result["results"]} == {"web01": ["location_missing"], "db": []}
+
+
+def test_a_clustered_machine_that_keeps_checkpoints_off_the_shared_volumes(start: Start) -> None:
+    vms = tuple(VmSpec(name, clustered=clustered, folder=f"C:\\ClusterStorage\\Volume1\\{name}", snapshot_folder=root,
+                       disks=(DiskSpec(f"C:\\ClusterStorage\\Volume1\\{name}\\a.vhdx"),))
+                for name, clustered, root in (("off", True, "D:\\VMs"), ("on", True, "C:\\ClusterStorage\\Volume1\\on"),
+                                              ("alone", False, "D:\\VMs")))
+    volumes = (*VOLUMES, VolumeSpec("C:\\ClusterStorage\\Volume1", filesystem="CSVFS"))
+    runner = start(volumes=volumes, vms=vms, cluster=ClusterSpec("HVCLUSTER", ("HV01", "HV02")))
+    result = runner.run(hyperv_checkpoint_info, names=["all"], gather=["locations"])
+    assert {machine["vm"]["name"]: [code for code in codes(machine) if code != "location_missing"] for machine in result["results"]} == {
+        "off": ["location_off_cluster"], "on": [], "alone": []}
+
+
+def test_files_that_no_chain_needs(start: Start) -> None:
+    neighbour = VmSpec("web01", disks=(DiskSpec("D:\\VMs\\sql01\\Virtual Hard Disks\\web.vhdx", orphans=1),))
+    runner = start(volumes=VOLUMES, vms=(tree(), neighbour))
+    host = runner.running.host
+    for machine in host.hyperv.machines.values():
+        host.hyperv.disks.materialise_machine(machine)
+    disk = next(one for one in host.hyperv.machines.values() if one.name == "sql01").disks[0]
+    folder = disk.leaf.path.rpartition("\\")[0]
+    strays = [f"{folder}\\{name}" for name in ("old-AutoRecovery.avhdx", "old.vhdx.rct", "old.vhdx.mrt")]
+    for path in (*strays, f"{disk.base.path}.rct", f"{disk.leaf.path}.mrt", f"{folder}\\old.vhdx", f"{folder}\\notes.txt"):
+        host.files.write_file(path, b"x")
+    before = host.changes
+    result = runner.run(hyperv_checkpoint_info, name="sql01", gather=["strays"])
+    assert [path.lower() for path in result["stray_files"]] == sorted(path.lower() for path in strays)
+    assert codes(result) == ["stray_files", "old", "expired"]
+    assert "needs 3 files" in findings(result)["stray_files"]
+    assert host.changes == before
+
+
+def test_a_folder_with_a_chain_that_cannot_be_followed_has_no_strays_that_anybody_could_prove(start: Start) -> None:
+    machine = VmSpec("sql01", folder="D:\\VMs\\sql01", disks=(DiskSpec("D:\\VMs\\sql01\\a.vhdx", exists=False),), state="off",
+                     checkpoints=(CheckpointSpec("a"),))
+    runner = start(volumes=VOLUMES, vms=(machine,))
+    runner.running.host.files.write_file("D:\\VMs\\sql01\\old.avhdx", b"x")
+    assert runner.run(hyperv_checkpoint_info, name="sql01", gather=["strays"])["stray_files"] == []
+
+
+def test_a_parent_that_was_changed_after_the_checkpoint(start: Start) -> None:
+    runner = start(volumes=VOLUMES, vms=(tree(),))
+    host = runner.running.host
+    machine = next(iter(host.hyperv.machines.values()))
+    assert codes(runner.run(hyperv_checkpoint_info, name="sql01", gather=["validity"])) == ["old", "expired"]
+    host.hyperv.disks.materialise_machine(machine)
+    base = machine.disks[0].base
+    with Vhdx.open(host.files.real_path(base.path)) as disk:
+        disk.write(0, b"somebody mounted it")
+    result = runner.run(hyperv_checkpoint_info, name="sql01", gather=["validity", "chains"])
+    assert codes(result) == ["chain_invalid", "old", "expired"]
+    assert "0xC03A000E" in findings(result)["chain_invalid"] or "mismatch" in findings(result)["chain_invalid"]
+
+
+def test_a_chain_that_is_in_use_cannot_be_checked_and_is_no_finding(start: Start) -> None:
+    runner = start(volumes=VOLUMES, vms=(tree(),), hyperv=HyperVSettings(shared_disks_locked=True))
+    assert codes(runner.run(hyperv_checkpoint_info, name="sql01", gather=["validity"])) == ["old", "expired"]
+
+
+def test_memory_and_configuration_are_part_of_the_size(start: Start) -> None:
+    vm = VmSpec("sql01", folder="D:\\VMs\\sql01", memory_mb=64, checkpoints=(
+        CheckpointSpec("a", "quiesced"), CheckpointSpec("b", "with memory", kind="standard", parent="a")))
+    result = start(volumes=VOLUMES, vms=(vm,)).run(hyperv_checkpoint_info, name="sql01", gather=["sizes"], max_bytes=1)
+    memory, quiesced = sorted(result["checkpoints"], key=lambda one: not one["saved_state"])
+    assert memory["system_bytes"] > quiesced["system_bytes"] > 0
+    assert memory["bytes"] > memory["system_bytes"]
+    assert result["differencing_bytes"] == sum(one["bytes"] - one["system_bytes"] for one in result["checkpoints"]) > 1
+    assert codes(result) == ["large"]
