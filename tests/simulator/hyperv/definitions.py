@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import zlib
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from xml.sax.saxutils import escape, unescape
 
 from simulator.building import BuildError, build
@@ -64,8 +65,15 @@ class Definition:
     """The checkpoint above; of a machine the one its present state grows from."""
     kind: CheckpointKind | None = None
     automatic: bool = False
+    host: str = ""
+    """The host that exported it: the keys of a virtual TPM are there."""
     tree: tuple[str, ...] = ()
     """Of a machine: the checkpoints it has, parents first."""
+
+    @property
+    def created_at(self) -> datetime:
+        """When the machine or checkpoint was made."""
+        return datetime.fromisoformat(self.created)
 
 
 def define(configuration: Configuration, *, saved: bool, phase: int, paths: dict[str, str], tree: bool) -> Definition:
@@ -84,7 +92,7 @@ def define(configuration: Configuration, *, saved: bool, phase: int, paths: dict
         checkpoint.notes if checkpoint else machine.notes, machine.version, created.isoformat(), hardware(captured.spec),
         captured.policy, captured.automatic_checkpoints, captured.incremental_backup, saved, state_bytes, phase, entries,
         machine.folder, machine.snapshot_folder, parent.id if parent and tree else None, checkpoint.kind if checkpoint else None,
-        checkpoint.automatic if checkpoint else False,
+        checkpoint.automatic if checkpoint else False, machine.key_host,
         tuple(other.id for other in machine.checkpoints.values()) if tree and checkpoint is None else ())
 
 

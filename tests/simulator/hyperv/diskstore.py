@@ -134,7 +134,7 @@ class DiskStore:
                 file = configuration.file_of(disk)
                 if file is not None:
                     self.materialise(file)
-            for path, size in system_files(configuration):
+            for path, size in system_files(configuration) if not machine.planned else ():
                 self._make_plain(path, size)
         for disk in machine.disks:
             if disk.medium in ("dvd", "floppy") and disk.spec.path and disk.spec.exists:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from simulator.cim.cimxml import format_instance
@@ -47,7 +47,13 @@ KINDS = (
 def component(machine: Machine, field: str) -> ComponentSpec:
     """The present state of one service of a machine."""
     found: ComponentSpec = machine.components.get(field) or getattr(machine.spec.integration, field)
-    return found
+    return replace(found, status="no_contact") if machine.live and _boots(machine) else found
+
+
+def _boots(machine: Machine) -> bool:
+    """Whether the guest has not come up yet, or never does."""
+    never = machine.role.knobs.never_boots
+    return machine.role.clock.now() < machine.answers_from or bool(never & {machine.id, machine.name})
 
 
 def live_status(machine: Machine, field: str) -> list[int]:

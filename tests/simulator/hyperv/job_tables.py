@@ -12,7 +12,7 @@ from simulator.cim.cimxml import format_instance
 from simulator.cim.model import Caller, CimError, CimValue
 from simulator.cim.provider import Invocation, MethodOutcome
 from simulator.hyperv import ids
-from simulator.hyperv.jobs import COMPLETED, EXCEPTION, FINAL, KEEP_SECONDS, Job
+from simulator.hyperv.jobs import COMPLETED, EXCEPTION, FINAL, KEEP_SECONDS, Job, JobFailure
 from simulator.hyperv.provider import Table
 from simulator.hyperv.texts import text
 
@@ -93,9 +93,11 @@ class Jobs(Table[Job]):
         return {"Errors": self._errors(self._job(call)) or None, "ReturnValue": 0}
 
     def _errors(self, job: Job) -> list[CimValue]:
-        failure = job.failure
-        if failure is None or job.final_state not in FINAL:
+        if job.failure is None or job.final_state not in FINAL:
             return []
+        return [self._error(job, failure) for failure in job.failure.errors or (job.failure,)]
+
+    def _error(self, job: Job, failure: JobFailure) -> CimValue:
         message = failure.message if failure.hresult is None else f"{failure.message} (0x{failure.hresult:08X})."
         shape = self.role.shapes.of(ids.V2, ERROR_CLASS)
         error = shape({
@@ -103,4 +105,4 @@ class Jobs(Table[Job]):
             "MessageID": failure.message_id or str(failure.error_code), "OwningEntity": "Microsoft:Hyper-V", "PerceivedSeverity": 6,
             "ProbableCause": 0 if job.final_state == EXCEPTION else 1,
         })
-        return [format_instance(self.role.schema, error)]
+        return format_instance(self.role.schema, error)

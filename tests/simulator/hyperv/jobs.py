@@ -35,6 +35,8 @@ class JobFailure(Exception):
         self.message_id = message_id
         self.child = child
         self.parent = parent
+        self.errors: Sequence[JobFailure] = ()
+        """What GetErrorEx tells when that is more than this failure."""
 
 
 @dataclass

@@ -19,7 +19,8 @@ IMPORT_JOB, EXPORT_JOB, VALIDATE_PLANNED_JOB, REALIZE_JOB = 61, 62, 140, 141
 
 
 def _seconds() -> dict[int, float]:
-    return {CREATE_JOB: 4.0, APPLY_JOB: 3.0, DESTROY_JOB: 2.0, CLEAR_JOB: 1.0}
+    return {CREATE_JOB: 4.0, APPLY_JOB: 3.0, DESTROY_JOB: 2.0, CLEAR_JOB: 1.0, DESTROY_SYSTEM_JOB: 2.0, MODIFY_RESOURCES_JOB: 0.5,
+            REMOVE_RESOURCES_JOB: 0.5, IMPORT_JOB: 3.0, VALIDATE_PLANNED_JOB: 2.0, REALIZE_JOB: 3.0}
 
 
 @dataclass
@@ -28,7 +29,7 @@ class Knobs:
 
     # -- time --
     job_seconds: dict[int, float] = field(default_factory=_seconds)
-    """By JobType: how long the jobs of the snapshot service take. A slow job is a large number."""
+    """By JobType: how long the jobs of the snapshot service and of imports take. A slow job is a large number."""
     memory_bytes_per_second: int = 512 * MIB
     """A standard checkpoint of a running machine writes its memory, and takes so much longer."""
     merge_delay_seconds: float = 2.0
@@ -78,7 +79,19 @@ class Knobs:
     exported_paths: Literal["export", "source"] = "export"
     """Where the disks of an exported configuration are said to lie: in the export, or still where they were taken from."""
     exports_keep_notes: bool = True
-    """D-14: whether notes travel with exports."""
+    """D-14: whether notes are written by exports."""
+    imports_keep_notes: bool = True
+    """D-14: whether they are read by imports."""
+    newer_version: Literal["not_imported", "not_valid"] = "not_imported"
+    """A configuration of a later release fails to be imported (32784), or to be validated (operations 3.5)."""
+    saved_states_fit: bool = True
+    """Whether saved states of imported machines fit the processors here (operations F-39)."""
+    boot_seconds: float = 25.0
+    """From the start of a machine that was off until its integration services answer."""
+    never_boots: set[str] = field(default_factory=set)
+    """Machines, by GUID or name, whose guest never answers."""
+    guardians: set[str] = field(default_factory=set)
+    """Names of other hosts whose keys for virtual TPMs are here, too (operations 1.2)."""
     consistency_level_counts: bool = False
     """D-10: whether ConsistencyLevel means anything for SnapshotType 2; otherwise only the policy of the machine decides."""
     disabled_blocks_recovery: bool = False
@@ -88,6 +101,6 @@ class Knobs:
     destroy_takes_dependents: bool = False
     """DestroySnapshot removes the checkpoints that hang on it, as its page warns (operations 2.6)."""
     refuse_at_once: bool = False
-    """What a machine cannot have (pass-through and shared disks, fibre channel) is refused by ReturnValue instead of by the job."""
+    """By ReturnValue instead of by the job: what a machine cannot have (pass-through and shared disks, fibre channel), and imports."""
     notes_are_copied: bool = False
     """A new checkpoint starts with the notes of its machine."""

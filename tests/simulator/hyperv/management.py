@@ -14,6 +14,7 @@ from simulator.cim.provider import Invocation, MethodOutcome
 from simulator.cim.xmltext import parse
 from simulator.hyperv import ids
 from simulator.hyperv.diskstore import system_files
+from simulator.hyperv.export_service import absolute
 from simulator.hyperv.jobs import JobFailure
 from simulator.hyperv.model import Configuration, Machine
 from simulator.hyperv.provider import configuration_of
@@ -27,6 +28,9 @@ MODIFY_JOB = 2
 _IDENTITY = {"instanceid", "caption", "description", "creationtime", "virtualsystemidentifier", "virtualsystemtype",
              "virtualsystemsubtype", "version", "configurationid", "parent", "issaved", "isautomaticsnapshot"}
 """Sent along by callers that modify a fetched instance; a host takes no notice of them."""
+
+_ROOTS = ("ConfigurationDataRoot", "SnapshotDataRoot", "SwapFileDataRoot", "SuspendDataRoot", "LogDataRoot", "GuestStateDataRoot")
+"""The folders of a planned machine."""
 
 
 class Management:
@@ -149,9 +153,19 @@ class Management:
             return lambda: setattr(machine, "automatic_checkpoints", value)
         if name == "IncrementalBackupEnabled":
             return lambda: setattr(machine, "incremental_backup", value)
-        if name == "SnapshotDataRoot":
+        if name == "SnapshotDataRoot" and not machine.planned:
             return self._snapshot_root(configuration, value)
+        if name in _ROOTS and machine.planned:
+            return self._planned_root(machine, name, absolute(value))
         raise SimulatorGap(f"ModifySystemSettings of {name} is not simulated")
+
+    @staticmethod
+    def _planned_root(machine: Machine, name: str, path: str) -> Callable[[], None]:
+        """Where a planned machine will have its files (operations 3.5)."""
+        own = {"ConfigurationDataRoot": "folder", "SnapshotDataRoot": "snapshot_folder"}.get(name)
+        if own is not None:
+            return lambda: setattr(machine, own, path)
+        return lambda: machine.roots.update({name: path})
 
     @staticmethod
     def _snapshot_root(configuration: Configuration, value: CimValue) -> Callable[[], None] | None:

@@ -204,14 +204,31 @@ class Machine:
         self.merge_paused = spec.merge_paused
         self.state_bytes = SMALL_STATE
         """Bytes of its saved state while it is saved."""
+        self._folder: str | None = None
         self._snapshot_folder = spec.snapshot_folder
+        self.roots: dict[str, str] = {}
+        """Further folders that differ from ConfigurationDataRoot, by property."""
+        self.phase = 0
+        """Of an imported machine: where its guest was in its write when its memory was saved."""
+        self.key_host = role.name
+        """The host that holds the keys of its virtual TPM."""
+        self.imported_as = machine_id
+        """The GUID that an imported machine had."""
+        self.imported_checkpoints: dict[str, str] = {}
+        """The GUIDs of its checkpoints by those they had."""
+        self.answers_from = now
+        """Until then the guest boots, and nothing in it answers."""
 
     # -- places ----------------------------------------------------------------------------------------------------
 
-    @cached_property
+    @property
     def folder(self) -> str:
         """ConfigurationDataRoot."""
-        return self.spec.folder or f"{self.role.settings.data_root}\\{self.id}"
+        return self._folder or self.spec.folder or f"{self.role.settings.data_root}\\{self.id}"
+
+    @folder.setter
+    def folder(self, path: str) -> None:
+        self._folder = path
 
     @property
     def snapshot_folder(self) -> str:

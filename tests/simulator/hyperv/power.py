@@ -5,19 +5,23 @@
 from __future__ import annotations
 
 import contextlib
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from simulator.cim.model import CimError
 from simulator.cim.provider import Invocation, MethodOutcome
 from simulator.hyperv import guests, ids
+from simulator.hyperv.checkpoints import failure
+from simulator.hyperv.diskstore import worker
 from simulator.hyperv.integration import component
 from simulator.hyperv.jobs import JobFailure
 from simulator.hyperv.model import Machine
+from simulator.windows.errors import SHARING_VIOLATION, Win32Error
 
 if TYPE_CHECKING:
     from simulator.hyperv.role import HyperV
 
-INVALID_STATE = 32775
+FAILED, INVALID_STATE = 32768, 32775
 
 # requested: (states it is allowed in, state on the way, state at the end, JobType, seconds)
 _CHANGES = {
@@ -38,6 +42,25 @@ def finish_changes(role: HyperV) -> None:
         if job.job_type in _JOBS and job.ended is None and job.effect is not None:
             with contextlib.suppress(JobFailure):
                 job.effect()
+
+
+def may_start(role: HyperV, machine: Machine) -> None:
+    """JobFailure unless the disks are there and free, there is memory, and the keys of a virtual TPM are here."""
+    keys = {role.name.lower(), *(name.lower() for name in role.knobs.guardians)}
+    if (machine.spec.tpm or machine.spec.shielded) and machine.key_host.lower() not in keys:
+        raise JobFailure(FAILED, "The key protector of the virtual machine cannot be opened on this host.", hresult=0x80070490)
+    used = sum(other.spec.memory_mb for other in role.machines.values() if other.live and other is not machine)
+    if role.settings.memory_mb is not None and used + machine.spec.memory_mb > role.settings.memory_mb:
+        raise JobFailure(FAILED, "There is not enough memory in the system to start the virtual machine.", hresult=0x8007000E)
+    try:
+        for leaf in [disk.leaf for disk in machine.disks if disk.leaf is not None]:
+            gone = [link.path for link in leaf.chain() if not role.disks.is_there(link)]
+            if gone:
+                raise JobFailure(FAILED, f"The file '{gone[0]}' was not found.", hresult=0x80070002)
+            if leaf.made and role.disks.is_open(leaf.path, but=worker(machine)):
+                raise Win32Error(SHARING_VIOLATION, leaf.path)
+    except Win32Error as error:
+        raise failure(error) from error
 
 
 class Power:
@@ -64,8 +87,12 @@ class Power:
         self._set(machine, "resuming" if before == "paused" and requested == 2 else between)
 
         def done() -> None:
+            if requested == 2 and before in ("off", "saved"):
+                self._check_start(machine)
             if requested in (10, 11):
                 machine.booted = self._role.clock.now()
+            if requested in (10, 11) or (requested == 2 and before == "off"):
+                machine.answers_from = self._role.clock.now() + timedelta(seconds=self._role.knobs.boot_seconds)
             self._set(machine, final)
 
         job = self._role.jobs.start(job_type, seconds, [ids.system_ref(machine.id)], effect=done, undo=lambda: self._back(machine, before),
@@ -82,6 +109,11 @@ class Power:
             shutdown = component(machine, "shutdown")
             return shutdown.enabled and shutdown.status == "ok"
         return not (requested == 2 and machine.replication_mode in (2, 4))
+
+    def _check_start(self, machine: Machine) -> None:
+        """JobFailure: what a machine needs to run is not there, or in somebody else's hands (operations 3.5, F-04)."""
+        if self._is_here(machine):
+            may_start(self._role, machine)
 
     def _set(self, machine: Machine, state: str) -> None:
         if not self._is_here(machine):

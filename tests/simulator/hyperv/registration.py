@@ -16,16 +16,18 @@ from simulator.hyperv.images import Images
 from simulator.hyperv.integration import KINDS, ComponentSettings, LiveComponent
 from simulator.hyperv.job_tables import Jobs
 from simulator.hyperv.management import Management
+from simulator.hyperv.planned_service import PlannedSystems
 from simulator.hyperv.power import Power
 from simulator.hyperv.provider import Table
 from simulator.hyperv.replica.server import not_supported
 from simulator.hyperv.replica.tables import AuthorizationTable, Providers, ReplicationService, ServerSettingsTable
 from simulator.hyperv.replication import ReferencePoints, RelationSettings, Relationships
+from simulator.hyperv.resource_service import ResourceService
 from simulator.hyperv.resources import TABLES
 from simulator.hyperv.services import SERVICES, Service, ServiceSettings, Switches
 from simulator.hyperv.settings import ExportSettings, MergeSettings, SecuritySettings, SystemSettings
 from simulator.hyperv.summary import Summaries
-from simulator.hyperv.systems import ComputerSystems, PlannedSystems
+from simulator.hyperv.systems import ComputerSystems, PlannedComputerSystems
 
 if TYPE_CHECKING:
     from simulator.hyperv.role import HyperV
@@ -48,11 +50,13 @@ def register(role: HyperV) -> None:
 def _tables(role: HyperV) -> dict[str, ClassProvider]:
     systems = ComputerSystems(role)
     systems.methods = {"RequestStateChange": Power(role).request_state_change}
+    planned = PlannedComputerSystems(role)
+    planned.methods = {"RequestStateChange": PlannedSystems(role).request_state_change}
     settings = SystemSettings(role)
     jobs = Jobs(role, "Msvm_ConcreteJob")
-    tables: list[Table[Any]] = [systems, settings, jobs, Jobs(role, "Msvm_StorageJob")]
+    tables: list[Table[Any]] = [systems, planned, settings, jobs, Jobs(role, "Msvm_StorageJob")]
     plain: tuple[type[Table[Any]], ...] = (
-        PlannedSystems, ExportSettings, MergeSettings, Relationships, RelationSettings, ServiceSettings, Switches,
+        ExportSettings, MergeSettings, Relationships, RelationSettings, ServiceSettings, Switches,
         *TABLES, SecuritySettings, ReferencePoints, ServerSettingsTable, AuthorizationTable, Providers)
     tables += [kind(role) for kind in plain if role.shapes.has(ids.V2, kind.class_name)]
     for kind in KINDS:
@@ -67,6 +71,7 @@ def _tables(role: HyperV) -> dict[str, ClassProvider]:
 
 def _methods(role: HyperV, summaries: Summaries) -> dict[str, dict[str, MethodHandler]]:
     management, images, server = Management(role), Images(role), role.replica.server
+    planned, resources = PlannedSystems(role), ResourceService(role)
     return {
         "Msvm_VirtualSystemManagementService": {
             "GetSummaryInformation": summaries.get_summary_information,
@@ -74,6 +79,14 @@ def _methods(role: HyperV, summaries: Summaries) -> dict[str, dict[str, MethodHa
             "GetSizeOfSystemFiles": management.get_size_of_system_files,
             "FormatError": management.format_error,
             "ExportSystemDefinition": ExportService(role).export_system_definition,
+            "ImportSystemDefinition": planned.import_system_definition,
+            "ImportSnapshotDefinitions": planned.import_snapshot_definitions,
+            "GetDefinitionFileSummaryInformation": planned.get_definition_file_summary_information,
+            "ValidatePlannedSystem": planned.validate_planned_system,
+            "RealizePlannedSystem": planned.realize_planned_system,
+            "DestroySystem": planned.destroy_system,
+            "ModifyResourceSettings": resources.modify,
+            "RemoveResourceSettings": resources.remove,
             "ModifyDiskMergeSettings": management.modify_disk_merge_settings,
         },
         "Msvm_VirtualSystemSnapshotService": {

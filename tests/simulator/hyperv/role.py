@@ -12,6 +12,7 @@ from simulator.cim.model import Caller
 from simulator.clock import SimClock
 from simulator.disks.guest import Guest
 from simulator.hyperv import ids
+from simulator.hyperv.adopting import Adoption
 from simulator.hyperv.checkpoints import Checkpoints, Wish, can_quiesce
 from simulator.hyperv.diskstore import DiskStore
 from simulator.hyperv.exports import Exports
@@ -75,6 +76,7 @@ class HyperV:
         self.merges = Merges(self)
         self.replica = Replica(self)
         self.exports = Exports(self)
+        self.adoption = Adoption(self)
         self.system = system_token(host.files.machine, host.files.domain)
         """With whose rights the management service uses files: SYSTEM, and on other machines the computer account (operations 3.2)."""
         self.switches = set(self.settings.switches)

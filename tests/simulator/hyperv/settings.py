@@ -97,13 +97,15 @@ class SystemSettings(ConfigurationTable[Configuration]):
             "DebugPortEnabled": 0, "DebugPort": 0, "DebugChannelId": 0, "Architecture": "x64",
         }
         values.update(machine.serials)
+        if checkpoint is None:
+            values.update(machine.roots)
         return values
 
 
 def type_of(item: Configuration) -> str:
     """VirtualSystemType (operations 2.1)."""
     if item.checkpoint is not None:
-        return TYPES[item.checkpoint.kind]
+        return TYPES["planned" if item.machine.planned and item.checkpoint.kind != "missing" else item.checkpoint.kind]
     return PLANNED if item.machine.planned else REALIZED
 
 

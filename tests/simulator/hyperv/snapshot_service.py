@@ -278,7 +278,7 @@ class SnapshotService:
         found = configuration_of(self._role, ref, call.caller) if isinstance(ref, Ref) else None
         if found is None or found.checkpoint is None:
             raise Refused(INVALID_PARAMETER)
-        if found.machine.planned:
+        if found.machine.planned and call.method not in ("DestroySnapshot", "DestroySnapshotTree"):
             raise Refused(INVALID_STATE)
         return found.machine, found.checkpoint
 
@@ -293,7 +293,7 @@ class SnapshotService:
         machine.busy = busy
 
         def run() -> None:
-            if role.machines.get(machine.id) is not machine:
+            if (role.planned if machine.planned else role.machines).get(machine.id) is not machine:
                 raise JobFailure(NOT_AVAILABLE, "The virtual machine is not on this host any more.")
             effect()
             free()
@@ -304,7 +304,7 @@ class SnapshotService:
                 machine.busy = None
 
         takes = role.knobs.job_seconds[job_type] if seconds is None else seconds
-        job = role.jobs.start(job_type, takes, [ids.system_ref(machine.id)], effect=run, undo=free, created=created,
+        job = role.jobs.start(job_type, takes, [ids.system_ref(machine.id, machine.ref_class)], effect=run, undo=free, created=created,
                               owner=call.caller.account.display, cancellable=job_type == CREATE_JOB)
         role.host.note_change(f"{call.method} {machine.id}")
         return {"Job": job.ref, "ReturnValue": JOB_STARTED}

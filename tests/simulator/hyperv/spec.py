@@ -282,6 +282,8 @@ class HyperVSettings:
     """Virtual switches; those that the machines of the description name are there as well."""
     memory_mb: int | None = None
     """Memory for virtual machines; None = never too little."""
+    processors: int | None = None
+    """Logical processors; None = never too few."""
     shared_disks_locked: bool = False
     """ValidateVirtualHardDisk answers with a sharing violation for the chain of a running machine (operations 0.9)."""
     replica: ReplicaServerSpec = ReplicaServerSpec()

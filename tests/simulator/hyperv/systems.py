@@ -94,7 +94,7 @@ def process_id(machine: Machine) -> int:
     return 1000 + int(machine.id[:6], 16) % 30000 * 4
 
 
-class PlannedSystems(Table[Machine]):
+class PlannedComputerSystems(Table[Machine]):
     """Machines that an import left behind or has not finished."""
 
     class_name = "Msvm_PlannedComputerSystem"
@@ -115,8 +115,8 @@ class PlannedSystems(Table[Machine]):
         return {
             "Caption": text("machine_caption", self.role.locale), "Description": "Microsoft Virtual Machine",
             "CreationClassName": self.class_name, "Name": item.id, "ElementName": item.name,
-            "EnabledState": 3, "EnabledDefault": 2, "HealthState": 5, "OperationalStatus": [2], "Status": "OK",
-            "StatusDescriptions": [text("ok", self.role.locale)], "InstallDate": item.created,
+            "EnabledState": 6 if item.state == "saved" else 3, "EnabledDefault": 2, "HealthState": 5,
+            "OperationalStatus": [2], "Status": "OK", "StatusDescriptions": [text("ok", self.role.locale)], "InstallDate": item.created,
             "OnTimeInMilliseconds": 0, "TimeOfLastConfigurationChange": item.config_changed,
             "TimeOfLastStateChange": item.state_changed,
         }

@@ -128,6 +128,7 @@ class Walk:
 def test_any_order(patient: MakePatient, seed: int) -> None:
     two = (DiskSpec(), DiskSpec(path="D:\\VMs\\web01\\Virtual Hard Disks\\data.vhdx"))
     walk = Walk(patient(memory_mb=8, disks=two[:1 + seed % 2]), seed)
+    walk.vm.role.knobs.boot_seconds = 0.0  # a guest that boots cannot be quiesced, which is no matter here
     for _unused in range(25):
         walk.step()
         walk.check()
