@@ -135,6 +135,7 @@ options:
     default: false
 extends_documentation_fragment:
   - agentless.hyperv.run_as
+  - agentless.hyperv.target_limit
   - agentless.hyperv.vm_selector
   - agentless.hyperv.attributes
   - agentless.hyperv.attributes.writes
@@ -352,7 +353,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import RUNS_IN_PROCESS, Call
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations import run_as, vss_task
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import run_as, target_slots, vss_task
 
 ARGUMENT_SPEC: dict[str, Any] = {
     "name": {"type": "str"},
@@ -374,6 +375,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "accept_inconsistent": {"type": "bool", "default": False},
     "writers": {"type": "str", "choices": ["none", "hyperv"], "default": "none"},
     "csv_any_node": {"type": "bool", "default": False},
+    **target_slots.ARGUMENT_SPEC,
     **run_as.ARGUMENT_SPEC,
 }
 RULES: dict[str, Any] = {

@@ -19,7 +19,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations import
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_record import CopyRecord, SourceFile
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.destinations import Destination
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_as import Identity
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_lease import RunLease
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_lease import Keeper
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import manifest as manifests
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import Manifest, ManifestFile
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import job_runs, system, target_jobs, tasks
@@ -46,7 +46,7 @@ class Tools(shadow_lifecycle.Tools):
     identity: Identity
     knocks_as: str
     destination: Destination
-    lease: RunLease
+    lease: Keeper
 
 
 class StillRunning(HypervError):

@@ -9,8 +9,9 @@ computer account or as the account of ``run_as``: everything to be done there at
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimWriter
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Clock, Deadline
@@ -125,6 +126,21 @@ def prune_share(writer: CimWriter, folder: StateFolder, run_id: str, identity: I
     name = TaskName("host", run_id, f"prune{_letters()}")
     result, left = _run(writer, folder, name, target_jobs.prune_job(copies), identity, clock, deadline)
     return target_jobs.pruned(copies, result), left
+
+
+Ended: TypeAlias = tuple[JobResult, Mapping[str, bytes]]
+"""What a job at a share came to: its result, and the outputs that were to be read back."""
+
+
+def run_at_share(writer: CimWriter, folder: StateFolder, run_id: str, purpose: str, identity: Identity, job: Job, *,
+                 clock: Clock) -> Ended:
+    """A short job that knocks at a share as ``identity``; one task. Raises HypervError ``destination_unreachable`` when it did not end."""
+    name = TaskName("host", run_id, f"{purpose}{_letters()}")
+    end = job_runs.run(writer, folder, name, job, _task(identity), clock=clock, deadline=Deadline(clock, PATIENCE))
+    if end.result is None:
+        raise HypervError(f"The task {name.text} did not end within {PATIENCE / 60:.0f} minutes.", error_code="destination_unreachable",
+                          leftovers=job_runs.remove(writer, folder, name, clock=clock))
+    return end.result, end.outputs
 
 
 def _run(writer: CimWriter, folder: StateFolder, name: TaskName, job: Job, identity: Identity, clock: Clock,

@@ -16,7 +16,6 @@ from datetime import timedelta
 from typing import Any
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimWriter
-from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Deadline
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import ConnectionFailed, HypervError
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import Call, Plan, Step
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import destinations, preflight_facts, preflight_rules, run_as
@@ -24,13 +23,11 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.invent
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.preflight_facts import Facts
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.preflight_rules import STATUSES, Target, Tested
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_as import Identity
-from ansible_collections.agentless.hyperv.plugins.module_utils.windows import job_runs, leases, state, target_leases
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows import leases, state, target_leases
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.leases import LeasePlace
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import StateFolder
-from ansible_collections.agentless.hyperv.plugins.module_utils.windows.tasks import TaskName
 
 _LEASE = timedelta(minutes=10)
-_PATIENCE = 300.0
 
 
 def run(call: Call) -> dict[str, Any]:
@@ -114,15 +111,7 @@ def _write_there(call: Call, writer: CimWriter, folder: StateFolder, target: Tar
     name = system.name if system is not None else ""
     token = secrets.token_hex(6)
     run_id = f"preflight-{token}"
-    task = TaskName("host", run_id, "knock")
     lease = leases.new_lease(LeasePlace(target.path, run_id), run_id, token, now=call.clock.utcnow(), duration=_LEASE)
-    job = target_leases.try_job(target.path, lease)
-    if identity.task is None:  # such a target has a problem
-        raise ValueError("a share is reached by a task")
-    end = job_runs.run(writer, folder, task, job, identity.task, clock=call.clock, deadline=Deadline(call.clock, _PATIENCE))
-    if end.result is None:
-        raise HypervError(f"The destination {target.path} did not answer in time.", error_code="destination_unreachable",
-                          leftovers=job_runs.remove(writer, folder, task, clock=call.clock))
-    target_leases.expect_tried(end.result, target.path, identity.at_share(name))
-    for leftover in end.leftovers:
-        call.warn(f"Something of the test stayed on the host: {leftover.location}.")
+    result, _outputs = destinations.run_at_share(writer, folder, run_id, "knock", identity, target_leases.try_job(target.path, lease),
+                                                 clock=call.clock)
+    target_leases.expect_tried(result, target.path, identity.at_share(name))

@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimWriter
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Clock
@@ -38,6 +39,13 @@ def lease_place(folder: StateFolder, run_id: str) -> LeasePlace:
 def lease_leftover(place: LeasePlace) -> Leftover:
     """A lease that stays."""
     return Leftover("lease", place.name, place.path, f'rmdir /s /q "{place.path}"')
+
+
+class Keeper(Protocol):
+    """What must be kept while a run works."""
+
+    def keep(self) -> None:
+        """To be called at every progress point; asks somebody only when it is time to."""
 
 
 class RunLease:

@@ -34,6 +34,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_w
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.destinations import Destination
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.inventory import HostFacts
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_lease import RunLease
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.target_slots import TargetSlot
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.stored_copies import Found
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_copy import error_entry, vm_label
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_plan import (
@@ -83,9 +84,9 @@ def run(call: Call) -> dict[str, Any]:
         if not prepared.ensured:
             state.ensure(writer, prepared.folder)
         with RunLease(writer, call.clock, prepared.folder, prepared.request.run_id, duration=_duration(call, prepared),
-                      host_time=lambda: prepared.facts.system.time_now(call.clock)) as lease:
+                      host_time=lambda: prepared.facts.system.time_now(call.clock)) as lease, _slot(call, prepared, writer, lease) as slot:
             tools = Tools(writer, call.clock, call.progress, prepared.folder, Deadline(call.clock, call.params["timeout"]),
-                          float(call.params["vss_wait"]), prepared.request.identity, prepared.knocks_as, prepared.destination, lease)
+                          float(call.params["vss_wait"]), prepared.request.identity, prepared.knocks_as, prepared.destination, slot)
             result = _apply(call, prepared, tools)
         for leftover in lease.leftovers:
             call.warn(f"The lease of this run could not be given back; it ends by itself within minutes: {leftover.location}.")
@@ -95,6 +96,14 @@ def run(call: Call) -> dict[str, Any]:
     if prepared.single and result.get("failed") and "msg" not in result:
         result["msg"] = "The virtual machine was not copied."
     return result
+
+
+def _slot(call: Call, prepared: Prepared, writer: CimWriter, lease: RunLease) -> TargetSlot:
+    """The right to write to the share beside no more than target_limit others."""
+    request = prepared.request
+    return TargetSlot(writer, call.clock, prepared.folder, prepared.destination, request.identity, host=prepared.facts.system.name,
+                      run_id=request.run_id, limit=call.params["target_limit"], wait=float(call.params["target_wait"]),
+                      progress=call.progress, warn=call.warn, lease=lease)
 
 
 def _duration(call: Call, prepared: Prepared) -> timedelta:
