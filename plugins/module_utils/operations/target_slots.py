@@ -141,7 +141,8 @@ class TargetSlot:
         return None, others
 
     def _wanted(self, lease: Lease) -> Lease:
-        return new_lease(lease.place, lease.run_id, lease.token, now=system.read_time(self._writer), duration=DURATION + timedelta(seconds=1))
+        now = system.read_time(self._writer)
+        return new_lease(lease.place, lease.run_id, lease.token, now=now, duration=DURATION + timedelta(seconds=1))
 
     def _run(self, purpose: str, job: Job) -> destinations.Ended:
         return destinations.run_at_share(self._writer, self._folder, self._run_id, purpose, self._identity, job, clock=self._clock)

@@ -34,8 +34,8 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_w
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.destinations import Destination
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.inventory import HostFacts
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_lease import RunLease
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations.target_slots import TargetSlot
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.stored_copies import Found
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.target_slots import TargetSlot
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_copy import error_entry, vm_label
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_plan import (
     Adoption,

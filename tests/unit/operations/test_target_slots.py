@@ -44,9 +44,10 @@ class Site:
         self.progress: list[str] = []
         self.kept = Kept()
 
-    def slot(self, host: str = "HV01", run_id: str = "night", limit: int = 1, wait: float = 0.0, destination: Destination = SHARE) -> TargetSlot:
-        return TargetSlot(self.hv.writer, self.hv.clock, self.hv.folder, destination, SYSTEM_IDENTITY, host=host, run_id=run_id, limit=limit,
-                          wait=wait, progress=self.progress.append, warn=self.warnings.append, lease=self.kept)
+    def slot(self, host: str = "HV01", run_id: str = "night", *, limit: int = 1, wait: float = 0.0,
+             destination: Destination = SHARE) -> TargetSlot:
+        return TargetSlot(self.hv.writer, self.hv.clock, self.hv.folder, destination, SYSTEM_IDENTITY, host=host, run_id=run_id,
+                          limit=limit, wait=wait, progress=self.progress.append, warn=self.warnings.append, lease=self.kept)
 
     def held(self) -> list[str]:
         """Who holds slots at the share."""
