@@ -55,13 +55,19 @@ class Fleet:
             raise ValueError("two hosts have one name")
         self.root = root
         surroundings = Surroundings()
-        self.file_servers = {spec.name: FileServer(spec, root / spec.name, SimClock(speed=speed), surroundings.network)
+        self.clock = SimClock(speed=speed)
+        """The time of every host that has no ``start`` of its own: what one does to another happens at one time."""
+        self._speed = speed
+        self.file_servers = {spec.name: FileServer(spec, root / spec.name, self.clock, surroundings.network)
                              for spec in file_servers}
-        self.simulated = {spec.name: SimHost.create(spec, root / spec.name, SimClock(spec.start, speed), surroundings) for spec in specs}
+        self.simulated = {spec.name: SimHost.create(spec, root / spec.name, self._clock_of(spec), surroundings) for spec in specs}
         self.hosts: dict[str, RunningHost] = {}
         self._listeners: list[WinrmListener] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+
+    def _clock_of(self, spec: HostSpec) -> SimClock:
+        return self.clock if spec.start is None else SimClock(spec.start, self._speed)
 
     def start(self) -> None:
         """Open every port. Raises OSError when one is taken."""

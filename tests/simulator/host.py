@@ -17,6 +17,7 @@ from simulator.disks.guest import Guest
 from simulator.hyperv.cluster import Cluster
 from simulator.hyperv.ids import V2
 from simulator.hyperv.registration import register as register_hyperv
+from simulator.hyperv.replica.network import ReplicaNetwork
 from simulator.hyperv.role import HyperV
 from simulator.hyperv.writer import HyperVWriter
 from simulator.net.contract import ListenerSettings, TlsFiles
@@ -52,6 +53,7 @@ class Surroundings:
 
     schema: Schema = field(default_factory=Schema.load)
     network: Network = field(default_factory=Network)
+    replica: ReplicaNetwork = field(default_factory=ReplicaNetwork)
     clusters: dict[str, Cluster] = field(default_factory=dict)
     """By name in lower case."""
     shared_volumes: dict[tuple[str, str], Backing] = field(default_factory=dict)
@@ -73,6 +75,7 @@ class SimHost:
         self.clock = clock
         self.name = spec.name
         self.fqdn = spec.fqdn
+        self.domain = spec.domain
         self.os_version = spec.os_version
         self.locale = spec.locale
         self.settings: Limits = spec.limits
@@ -98,7 +101,7 @@ class SimHost:
         self.certificates = CertificateStore(spec.fqdn, clock.now(), spec.certificates, spec.trusted_authorities)
         self.firewall = Firewall(spec.locale, self.note_change, spec.firewall_rules)
         self.processes.firewall = self.firewall
-        self.hyperv = HyperV(self, spec.hyperv, surroundings.cluster_of(spec))
+        self.hyperv = HyperV(self, spec.hyperv, surroundings.cluster_of(spec), surroundings.replica)
         self.hyperv.guests = self.guests
         self.vss = VssService(self.shadows)
         self.writer = HyperVWriter(self.hyperv, self.vss, self.guests)
@@ -140,6 +143,11 @@ class SimHost:
         """Something changed the state of the host; the request that does it counts as writing."""
         self.changes += 1
         self.recent_changes.append(what)
+
+    def settle(self) -> None:
+        """Let everything happen that is due by now, also on hosts that replicate and have a clock of their own."""
+        self.clock.settle()
+        self.hyperv.replica.network.settle(self.clock)
 
     def serve(self) -> None:
         """Register every class that the host has."""

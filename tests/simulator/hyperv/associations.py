@@ -12,7 +12,8 @@ from simulator.hyperv import ids
 from simulator.hyperv.integration import KINDS, live_refs, settings_ref
 from simulator.hyperv.model import Configuration, Machine
 from simulator.hyperv.provider import Association, Pair, configuration_of, key_of, machine_of
-from simulator.hyperv.replication import point_ref, relation_ref
+from simulator.hyperv.reference_points import point_ref
+from simulator.hyperv.replica.tables import relation_ref, relation_settings_ref, relations_of, settings_of
 from simulator.hyperv.resources import GENERATORS
 from simulator.hyperv.settings import security_id
 
@@ -39,6 +40,8 @@ def _checkpoint_ref(guid: str) -> Ref:
 
 def _define_state(machine: Machine) -> Iterator[Pair]:
     yield machine_ref(machine), settings(machine)
+    for relation in relations_of(machine):
+        yield relation_ref(machine, relation), relation_settings_ref(machine, relation)
 
 
 def _snapshots(machine: Machine) -> Iterator[Pair]:
@@ -89,8 +92,13 @@ def _export(machine: Machine) -> Iterator[Pair]:
 
 
 def _relations(machine: Machine) -> Iterator[Pair]:
-    for relation in machine.relations:
+    for relation in relations_of(machine):
         yield machine_ref(machine), relation_ref(machine, relation)
+
+
+def _replica_settings(machine: Machine) -> Iterator[Pair]:
+    for relation in settings_of(machine):
+        yield machine_ref(machine), relation_settings_ref(machine, relation)
 
 
 def _points(machine: Machine) -> Iterator[Pair]:
@@ -173,6 +181,7 @@ class Associations:
             "Msvm_SystemDevice": self._of_machine("Msvm_SystemDevice", ("GroupComponent", "PartComponent"), _devices),
             "Msvm_SystemExportSettingData": self._of_machine("Msvm_SystemExportSettingData", element, _export, dict(current)),
             "Msvm_SystemReplicationRelationship": self._of_machine("Msvm_SystemReplicationRelationship", antecedent, _relations),
+            "Msvm_ElementSettingData": self._element_settings(),
             "Msvm_AffectedJobElement": self._job_elements("Msvm_AffectedJobElement", "Msvm_ConcreteJob"),
             "Msvm_AffectedStorageJobElement": self._job_elements("Msvm_AffectedStorageJobElement", "Msvm_StorageJob"),
         }
@@ -181,16 +190,22 @@ class Associations:
         """Associations to classes of 2016 and later: class name -> (the class that must exist, what makes the provider)."""
         return {
             "Msvm_ReferencePointOfVirtualSystem": ("Msvm_VirtualSystemReferencePoint", self._reference_points),
-            "Msvm_ElementSettingData": ("Msvm_SecuritySettingData", self._element_settings),
         }
 
     def _reference_points(self) -> Association:
         return self._of_machine("Msvm_ReferencePointOfVirtualSystem", ("Antecedent", "Dependent"), _points)
 
     def _element_settings(self) -> Association:
-        # The reference names no association for the security settings; this general one takes both classes (inferred).
+        # The reference names no association for these settings; this general one takes any classes (client; inferred for security).
         extra: dict[str, CimValue] = {"IsCurrent": 1, "IsDefault": 1, "IsNext": 0}
-        return self._of_machine("Msvm_ElementSettingData", ("ManagedElement", "SettingData"), _security, extra)
+        known = self._role.shapes.has(ids.V2, "Msvm_SecuritySettingData")
+
+        def pairs(machine: Machine) -> Iterator[Pair]:
+            yield from _replica_settings(machine)
+            if known:
+                yield from _security(machine)
+
+        return self._of_machine("Msvm_ElementSettingData", ("ManagedElement", "SettingData"), pairs, extra)
 
 
 class JobElements(Association):

@@ -39,7 +39,8 @@ def tips(machine: Machine, disk: Disk) -> list[VhdFile]:
             file = configuration.file_of(disk)
             if file is not None and not any(file is known for known in found):
                 found.append(file)
-    return found
+    pinned = [files[disk.index] for files in machine.pins.values() if disk.index in files]
+    return [*found, *(file for file in pinned if not any(file is known for known in found))]
 
 
 def reachable(machine: Machine) -> list[VhdFile]:

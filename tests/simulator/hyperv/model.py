@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from simulator.hyperv import ids
+from simulator.hyperv.replica.state import Inbound, RelationSettings, Statistics
 from simulator.hyperv.spec import MIB, CheckpointKind, ComponentSpec, DiskSpec, ReferencePointSpec, RelationSpec, VmSpec
 from simulator.hyperv.texts import default_name
 
@@ -135,8 +136,20 @@ class Relation:
     spec: RelationSpec
     state: int
     health: int
-    last_time: datetime
+    last_time: datetime | None
     last_application_time: datetime | None
+    settings: RelationSettings
+    statistics: Statistics
+    last_type: int = 1
+    last_apply: datetime | None = None
+    failed_over: int = 0
+    """FailedOverReplicationType."""
+    live: bool = False
+    """It was made by the host and is worked on; otherwise it is a description that stands still."""
+    inbound: Inbound | None = None
+    """On the receiving side."""
+    reason: tuple[int, str] | None = None
+    """What went wrong last: HRESULT and text."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +215,8 @@ class Machine:
         """Integration services that differ from the spec by now."""
         self.reference_points: list[ReferencePointSpec] = list(spec.reference_points)
         self.merge_paused = spec.merge_paused
+        self.pins: dict[str, dict[int, VhdFile]] = {}
+        """Files that somebody else hangs on: whose -> index of a drive -> file."""
         self.state_bytes = SMALL_STATE
         """Bytes of its saved state while it is saved."""
         self._folder: str | None = None
@@ -244,9 +259,17 @@ class Machine:
         """The replication relations: none, the primary one, or that and the extended one."""
         specs = self.spec.relations or ((RelationSpec(),) if self.replication_mode in (1, 2, 4) else ())
         now = self.role.started
-        return [Relation(index, spec, spec.state, spec.health, now - timedelta(minutes=spec.minutes_since),
-                         None if spec.application_hours_since is None else now - timedelta(hours=spec.application_hours_since))
-                for index, spec in enumerate(specs)]
+        return [self._described(index, spec, now) for index, spec in enumerate(specs)]
+
+    def _described(self, index: int, spec: RelationSpec, now: datetime) -> Relation:
+        application = None if spec.application_hours_since is None else now - timedelta(hours=spec.application_hours_since)
+        settings = RelationSettings(
+            recovery_point=spec.connection_point, recovery_host=spec.connection_point, primary_point=spec.primary_point,
+            primary_host=spec.primary_point, port=80, interval=spec.interval_seconds, history=spec.history, provider=spec.provider,
+            included=tuple(number for number, disk in enumerate(self.spec.disks) if disk.medium == "vhd"))
+        last = now - timedelta(minutes=spec.minutes_since)
+        return Relation(index, spec, spec.state, spec.health, last, application, settings, Statistics(now),
+                        last_apply=last if self.replication_mode in (2, 4) else None)
 
     @cached_property
     def serials(self) -> dict[str, str]:
@@ -353,6 +376,12 @@ class Machine:
         path = f"{stem}_{ids.derive(self.id, base.path, mark)}.{suffix}"
         return self.role.register_file(
             VhdFile(path, KIND_DIFFERENCING, base.format, base.size, base.block_size, base.disk_id, parent, exists=base.exists))
+
+    def replication_health(self, relation: Relation | None) -> int:
+        """ReplicationHealth of a relation of this machine, 0 without one."""
+        from simulator.hyperv.replica.health import health
+
+        return 0 if relation is None else health(self.role, relation)
 
     # -- views -----------------------------------------------------------------------------------------------------
 

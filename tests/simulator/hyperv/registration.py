@@ -19,9 +19,17 @@ from simulator.hyperv.management import Management
 from simulator.hyperv.planned_service import PlannedSystems
 from simulator.hyperv.power import Power
 from simulator.hyperv.provider import Table
+from simulator.hyperv.reference_points import ReferencePoints
 from simulator.hyperv.replica.server import not_supported
-from simulator.hyperv.replica.tables import AuthorizationTable, Providers, ReplicationService, ServerSettingsTable
-from simulator.hyperv.replication import ReferencePoints, RelationSettings, Relationships
+from simulator.hyperv.replica.service import not_here
+from simulator.hyperv.replica.tables import (
+    AuthorizationTable,
+    Providers,
+    RelationSettingsTable,
+    Relationships,
+    ReplicationService,
+    ServerSettingsTable,
+)
 from simulator.hyperv.resource_service import ResourceService
 from simulator.hyperv.resources import TABLES
 from simulator.hyperv.services import SERVICES, Service, ServiceSettings, Switches
@@ -49,14 +57,17 @@ def register(role: HyperV) -> None:
 
 def _tables(role: HyperV) -> dict[str, ClassProvider]:
     systems = ComputerSystems(role)
-    systems.methods = {"RequestStateChange": Power(role).request_state_change}
+    systems.methods = {
+        "RequestStateChange": Power(role).request_state_change, "RequestReplicationStateChange": role.replica.requests.request,
+        "RequestReplicationStateChangeEx": role.replica.requests.request,
+    }
     planned = PlannedComputerSystems(role)
     planned.methods = {"RequestStateChange": PlannedSystems(role).request_state_change}
     settings = SystemSettings(role)
     jobs = Jobs(role, "Msvm_ConcreteJob")
     tables: list[Table[Any]] = [systems, planned, settings, jobs, Jobs(role, "Msvm_StorageJob")]
     plain: tuple[type[Table[Any]], ...] = (
-        ExportSettings, MergeSettings, Relationships, RelationSettings, ServiceSettings, Switches,
+        ExportSettings, MergeSettings, Relationships, RelationSettingsTable, ServiceSettings, Switches,
         *TABLES, SecuritySettings, ReferencePoints, ServerSettingsTable, AuthorizationTable, Providers)
     tables += [kind(role) for kind in plain if role.shapes.has(ids.V2, kind.class_name)]
     for kind in KINDS:
@@ -70,7 +81,8 @@ def _tables(role: HyperV) -> dict[str, ClassProvider]:
 
 
 def _methods(role: HyperV, summaries: Summaries) -> dict[str, dict[str, MethodHandler]]:
-    management, images, server = Management(role), Images(role), role.replica.server
+    management, images = Management(role), Images(role)
+    server, relations = role.replica.server, role.replica.relations
     planned, resources = PlannedSystems(role), ResourceService(role)
     return {
         "Msvm_VirtualSystemManagementService": {
@@ -107,6 +119,21 @@ def _methods(role: HyperV, summaries: Summaries) -> dict[str, dict[str, MethodHa
             "AddAuthorizationEntry": server.add_entry,
             "ModifyAuthorizationEntry": server.modify_entry,
             "RemoveAuthorizationEntry": server.remove_entry,
+            "TestReplicationConnection": relations.test_connection,
+            "CreateReplicationRelationship": relations.create,
+            "SetAuthorizationEntry": relations.set_authorization,
+            "StartReplication": relations.start_replication,
+            "ImportInitialReplica": role.replica.media.take_in,
+            "ModifyReplicationSettings": relations.modify,
+            "Resynchronize": relations.resynchronize,
+            "RemoveReplicationRelationship": relations.remove,
+            "RemoveReplicationRelationshipEx": relations.remove,
+            "GetReplicationStatistics": relations.get_statistics,
+            "GetReplicationStatisticsEx": relations.get_statistics,
+            "ResetReplicationStatistics": relations.reset_statistics,
+            "ResetReplicationStatisticsEx": relations.reset_statistics,
+            "ChangeReplicationModeToPrimary": not_here,
+            "InitiateFailback": not_here,
             "StartService": not_supported,
             "StopService": not_supported,
             "RequestStateChange": not_supported,

@@ -21,6 +21,7 @@ from simulator.hyperv.knobs import BACKUP_JOB, Knobs
 from simulator.hyperv.merges import Merges
 from simulator.hyperv.model import BUSY_JOBS, Checkpoint, Configuration, Machine, VhdFile
 from simulator.hyperv.power import finish_changes
+from simulator.hyperv.replica.network import ReplicaNetwork
 from simulator.hyperv.replica.replica import Replica
 from simulator.hyperv.shapes import Shapes
 from simulator.hyperv.snapshot_service import SnapshotService
@@ -40,6 +41,7 @@ class Host(Protocol):
 
     name: str
     fqdn: str
+    domain: str | None
     os_version: str
     locale: str
     clock: SimClock
@@ -55,7 +57,8 @@ class Host(Protocol):
 class HyperV:
     """The virtual machines of one host and everything that is known about them."""
 
-    def __init__(self, host: Host, settings: HyperVSettings | None = None, cluster: Cluster | None = None) -> None:
+    def __init__(self, host: Host, settings: HyperVSettings | None = None, cluster: Cluster | None = None,
+                 replica_network: ReplicaNetwork | None = None) -> None:
         self.host = host
         self.name = host.name
         self.os_version = host.os_version
@@ -74,7 +77,7 @@ class HyperV:
         self.checkpoints = Checkpoints(self)
         self.snapshots = SnapshotService(self)
         self.merges = Merges(self)
-        self.replica = Replica(self)
+        self.replica = Replica(self, replica_network)
         self.exports = Exports(self)
         self.adoption = Adoption(self)
         self.system = system_token(host.files.machine, host.files.domain)
@@ -234,6 +237,7 @@ class HyperV:
         self.snapshots.service_restarted()
         self.exports.service_restarted()
         self.merges.service_restarted()
+        self.replica.service_restarted()
 
     # -- others on this host ---------------------------------------------------------------------------------------
 

@@ -148,7 +148,9 @@ class RelationSpec:
     application_hours_since: float | None = None
     """Hours since LastApplicationConsistentReplicationTime; None = never."""
     connection_point: str = "replica.example.test"
+    primary_point: str = "primary.example.test"
     interval_seconds: int = 300
+    history: int = 0
 
 
 @dataclass(frozen=True)

@@ -81,9 +81,10 @@ class ComputerSystems(Table[Machine | None]):
             "OnTimeInMilliseconds": int(machine.uptime(now).total_seconds() * 1000),
             "ProcessID": process_id(machine) if machine.live else None, "NumberOfNumaNodes": 1,
             "ReplicationMode": machine.replication_mode,
-            "ReplicationState": relation.state if relation else 0, "ReplicationHealth": relation.health if relation else 0,
-            "FailedOverReplicationType": 0, "LastReplicationType": 1 if relation else 0,
-            "LastReplicationTime": relation.last_time if relation else NEVER,
+            "ReplicationState": relation.state if relation else 0, "ReplicationHealth": machine.replication_health(relation),
+            "FailedOverReplicationType": relation.failed_over if relation else 0,
+            "LastReplicationType": relation.last_type if relation else 0,
+            "LastReplicationTime": (relation.last_time if relation else None) or NEVER,
             "LastApplicationConsistentReplicationTime": (relation.last_application_time if relation else None) or NEVER,
             "LastSuccessfulBackupTime": backup or NEVER,
         }

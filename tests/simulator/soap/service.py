@@ -63,6 +63,9 @@ class Host(Protocol):
     bugs: list[BaseException]
     """Errors that are the simulator's own."""
 
+    def settle(self) -> None:
+        """Let everything happen that is due by now."""
+
 
 @dataclass(frozen=True)
 class Operation:
@@ -103,7 +106,7 @@ class WsmanService:
     async def handle(self, connection: Connection, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Answer one message."""
         try:
-            self._host.clock.settle()
+            self._host.settle()
             return await self._handle(connection, body, headers.get("content-type", ""))
         except Exception as bug:
             self._host.bugs.append(bug)

@@ -5,6 +5,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
+
+from simulator.hyperv.spec import MIB
 
 
 @dataclass
@@ -14,6 +17,26 @@ class ReplicaKnobs:
     # -- time --
     job_seconds: dict[int, float] = field(default_factory=dict)
     """By JobType; a job that is not named takes one second."""
+    latency_seconds: float = 1.0
+    """What a cycle takes beside the transfer of its bytes."""
+    bytes_per_second: float = 50 * MIB
+    """The line from this host to the others: a slow one makes cycles late."""
+    copy_seconds: float = 20.0
+    """The least that a first copy or a resynchronisation takes."""
+    copy_slices: int = 10
+    """In how many pieces it is done, each asking the other side anew."""
+    retry_seconds: float = 60.0
+    """After a piece could not be sent."""
+    apply_seconds: float = 10.0
+    """Received changes that cannot be applied now are tried again after this."""
+
+    # -- what goes wrong --
+    critical_after: int = 6
+    """Failures in a row after which replication stops and waits for somebody (state 8)."""
+    log_share: float = 0.5
+    """Changes that could not be sent, as a share of the size of the disks, after which only a resynchronisation helps (state 9)."""
+    apply_held: bool = False
+    """Nothing that is received is applied, as while a backup has the virtual machine (operations 7.5)."""
 
     # -- open doubts --
     server_settings_by_job: bool | None = None
@@ -22,3 +45,11 @@ class ReplicaKnobs:
     """A thumbprint whose certificate cannot be used fails the job; otherwise it is stored and the listener does not run."""
     offers_unsuitable_certificates: bool = True
     """GetSystemCertificates lists the whole store; otherwise only what could be used now."""
+    test_authorises: bool = True
+    """TestReplicationConnection notices that the server does not accept replication from here."""
+    included_disks: Literal["path", "instance_id", "embedded"] = "path"
+    """D-22: how IncludedDisks names disks, both when it is read and when it is written."""
+    cancel_planned: Literal["request", "revert"] = "request"
+    """D-23: what takes a prepared planned failover back: RequestReplicationStateChange to 3, or RevertFailover, on the primary."""
+    relationship_of_all: bool = False
+    """A machine that is not replicated has a row of Msvm_ReplicationRelationship, too, in state 0."""

@@ -6,8 +6,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from simulator.hyperv.model import Machine, Relation
 from simulator.hyperv.replica.knobs import ReplicaKnobs
+from simulator.hyperv.replica.media import Media
+from simulator.hyperv.replica.network import ReplicaNetwork
+from simulator.hyperv.replica.receiver import Receiver
+from simulator.hyperv.replica.requests import StateRequests
+from simulator.hyperv.replica.sender import Sender
 from simulator.hyperv.replica.server import ReplicaServer
+from simulator.hyperv.replica.service import Relations
 
 if TYPE_CHECKING:
     from simulator.hyperv.role import HyperV
@@ -16,6 +23,40 @@ if TYPE_CHECKING:
 class Replica:
     """The parts of Replica on one host."""
 
-    def __init__(self, role: HyperV) -> None:
+    def __init__(self, role: HyperV, network: ReplicaNetwork | None = None) -> None:
+        self._role = role
         self.knobs = ReplicaKnobs()
         self.server = ReplicaServer(role)
+        self.receiver = Receiver(role)
+        self.relations = Relations(role)
+        self.media = Media(role)
+        self.requests = StateRequests(role)
+        self.network = network or ReplicaNetwork()
+        self.network.register(role)
+        self._senders: dict[int, Sender] = {}
+        """By identity of the relation."""
+
+    def sender(self, machine: Machine, relation: Relation) -> Sender | None:
+        """The sending side of a relation; None for one that receives, and for a description."""
+        if relation.inbound is not None or not relation.live:
+            return None
+        found = self._senders.get(id(relation))
+        if found is None:
+            found = self._senders[id(relation)] = Sender(self._role, machine, relation)
+            self.network.clocks.add(self._role.clock)
+        return found
+
+    def drop_sender(self, relation: Relation) -> None:
+        """Nothing is sent any more."""
+        sender = self._senders.pop(id(relation), None)
+        if sender is not None:
+            sender.stop()
+
+    def service_restarted(self) -> None:
+        """The management service restarted: relations go on, what was under way begins anew."""
+        for sender in list(self._senders.values()):
+            sender.service_restarted()
+        for machine in self._role.machines.values():
+            for relation in machine.relations if "relations" in machine.__dict__ else ():
+                if relation.inbound is not None and relation.inbound.waiting:
+                    self.receiver.apply(machine, relation)

@@ -14,6 +14,7 @@ from simulator.cim.xmltext import parse
 from simulator.clock import SimClock
 from simulator.hyperv.cluster import Cluster
 from simulator.hyperv.registration import register
+from simulator.hyperv.replica.network import ReplicaNetwork
 from simulator.hyperv.role import HyperV
 from simulator.hyperv.spec import HyperVSettings, VmSpec
 from simulator.windows.certificates import CertificateSpec, CertificateStore
@@ -50,9 +51,11 @@ class Bench:
     def __init__(self, root: Path, vms: Sequence[VmSpec] = (), *, name: str = "hv1", os_version: str = "2022", locale: str = "en-US",
                  settings: HyperVSettings | None = None, cluster: Cluster | None = None, clock: SimClock | None = None,
                  network: Network | None = None, volumes: Sequence[VolumeSpec] | None = None,
-                 certificates: Sequence[CertificateSpec] = ()) -> None:
+                 certificates: Sequence[CertificateSpec] = (),
+                 domain: str | None = "example.test", replica_network: ReplicaNetwork | None = None) -> None:
         self.name = name
-        self.fqdn = f"{name}.example.test"
+        self.domain = domain
+        self.fqdn = f"{name}.{domain}" if domain else name
         self.os_version = os_version
         self.locale = locale
         self.clock = clock or SimClock()
@@ -64,7 +67,7 @@ class Bench:
             self.files.add_volume(volume)
         self.certificates = CertificateStore(self.fqdn, self.clock.now(), certificates)
         self.firewall = Firewall(locale, self.note_change)
-        self.role = HyperV(self, settings, cluster)
+        self.role = HyperV(self, settings, cluster, replica_network)
         for vm in vms:
             self.role.add_vm(vm)
         register(self.role)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 from simulator.cim.schema import RELEASES
 from simulator.hyperv import scenarios
-from simulator.hyperv.spec import VmSpec
+from simulator.hyperv.spec import AuthorizationSpec, HyperVSettings, ReplicaServerSpec, VmSpec
 from unit.simulator.hyperv.bench import ADMINISTRATOR, V2, Bench, MakeBench
 
 
@@ -18,10 +18,11 @@ def served(host: Bench) -> list[str]:
 
 @pytest.mark.parametrize("os_version", RELEASES)
 def test_every_row_of_the_zoo_fits_the_schema_of_the_release(bench: MakeBench, os_version: str) -> None:
-    host = bench(*scenarios.zoo(os_version), os_version=os_version)
+    settings = HyperVSettings(replica=ReplicaServerSpec(authorizations=(AuthorizationSpec(),)))
+    host = bench(*scenarios.zoo(os_version), os_version=os_version, settings=settings)
     classes = served(host)
-    assert len(classes) == (45 if os_version == "2012R2" else 52)
-    empty = {"Msvm_StorageJob", "Msvm_AffectedStorageJobElement", "Msvm_ReplicationAuthorizationSettingData"}
+    assert len(classes) == (46 if os_version == "2012R2" else 52)
+    empty = {"Msvm_StorageJob", "Msvm_AffectedStorageJobElement"}
     for class_name in classes:
         rows = host.rows(class_name)  # the repository holds every value against the schema
         assert bool(rows) == (class_name not in empty), class_name

@@ -188,6 +188,9 @@ class SmallHost:
         self.service = WsmanService(self, self.programs)
         self.caller: Caller | None = ADMIN
 
+    def settle(self) -> None:
+        self.clock.settle()
+
     def answer(self, body: bytes, content_type: str = "application/soap+xml;charset=UTF-8") -> Answer:
         connection = Connection(1, "127.0.0.1:5000", tls=False, caller=self.caller)
         return asyncio.run(self.service.handle(connection, body, {"content-type": content_type}))
