@@ -99,7 +99,7 @@ class Receiver:
         chosen = [disk for disk in machine.disks if disk.index in settings.included]
         names: set[str] = set()
         disks = tuple(self._disk_spec(disk, f"{folder}\\Virtual hard disks\\{machine.id}", names) for disk in chosen)
-        switches = {nic.switch for other in role.machines.values() for nic in other.spec.nics}
+        switches = self._role.switches
         nics = tuple(replace(nic, switch=nic.switch if nic.switch in switches else None) for nic in machine.spec.nics)
         spec = replace(machine.spec, name=machine.name, vm_id=machine.id, version=machine.version, state="off", health="ok",
                        notes=machine.notes, folder=folder, snapshot_folder=None, disks=disks,
