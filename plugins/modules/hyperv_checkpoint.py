@@ -98,9 +98,19 @@ options:
     description: How much of each volume that holds a disk of the machine must be free. Differencing files grow there.
     type: int
     default: 10
+  wait:
+    description:
+      - With V(false) the task ends as soon as a job of the host works on each machine, and RV(job) says C(finished=false). The same task
+        run again adopts the job. It names the checkpoint once it is there, and puts the policy of the machine back. So run it again, with
+        C(until), within five minutes after the job has ended; later nothing proves whose the checkpoint is, and it stays as a suspect.
+      - With O(state=absent) the removal of the first checkpoint of each machine is begun. The same task run again begins the next one as
+        soon as the merge of the one before is done. RV(job) is null when nothing goes on any more.
+    type: bool
+    default: true
   timeout:
     description:
-      - Seconds for the whole task with O(state=present). A job of creation that has not ended by then is asked to end.
+      - Seconds for the whole task with O(state=present). A job of creation that has not ended by then is asked to end. Should it not do
+        so, the same task run again adopts it.
       - Seconds for each removal, without its merge, with O(state=absent).
     type: int
     default: 1800
@@ -141,6 +151,16 @@ EXAMPLES = r"""
   check_mode: true
   diff: true
 
+- name: Make checkpoints of all machines at the same time
+  agentless.hyperv.hyperv_checkpoint:
+    names: [sql01, web02]
+    checkpoint_name: at-once
+    wait: false
+  register: begun
+  until: begun.results | map(attribute='job', default=false) | select | rejectattr('finished') | length == 0
+  retries: 60
+  delay: 5
+
 - name: Keep the memory, too
   agentless.hyperv.hyperv_checkpoint:
     name: web02
@@ -165,7 +185,7 @@ results:
     error_code: {description: Why., type: str, returned: when it failed}
     checkpoint: {description: RV(checkpoint)., type: dict, returned: when there is one}
     consistency: {description: RV(consistency)., type: dict, returned: with O(state=present)}
-    job: {description: RV(job)., type: dict, returned: with O(state=present)}
+    job: {description: RV(job)., type: dict, returned: always}
     removed: {description: RV(removed)., type: list, elements: dict, returned: with O(state=absent)}
     bytes: {description: RV(bytes)., type: int, returned: with O(state=absent)}
     merged: {description: RV(merged)., type: bool, returned: with O(state=absent)}
@@ -191,8 +211,10 @@ consistency:
     not_captured: {description: What is not part of it., type: list, elements: str, returned: always}
     unknowns: {description: What the host cannot see., type: list, elements: str, returned: always}
 job:
-  description: The job that made it; null when none did.
-  returned: with O(name) or O(vm_id), and O(state=present)
+  description:
+    - The job that made it; null when none did.
+    - With O(state=absent) and O(wait=false) the removal or the merge that goes on; null when none does.
+  returned: with O(name) or O(vm_id)
   type: dict
 removed:
   description: The checkpoints that were removed, in this order. In check mode those that would be.
@@ -245,6 +267,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "expires_after": {"type": "str"},
     "run_id": {"type": "str"},
     "min_free_percent": {"type": "int", "default": 10},
+    "wait": {"type": "bool", "default": True},
     "timeout": {"type": "int", "default": 1800},
 }
 RULES: dict[str, Any] = {

@@ -12,12 +12,13 @@ from typing import Any
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimWriter
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Deadline
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover, NotFound, OutcomeUnknown
-from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import checkpoint_service
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import checkpoint_service, jobs
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoint_service import Busy
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoint_tree import Node
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.identity import as_guid
-from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.jobs import JobFailed
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.jobs import Job, JobFailed
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.summary import RunningJob
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import Call, Plan, Step
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import (
     checkpoint_choice,
@@ -31,6 +32,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations import
     inventory,
     selection,
 )
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_audit import MERGE_JOB
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_choice import Choice, Entry
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_facts import CheckpointFacts
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_repair import Repair
@@ -39,14 +41,19 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkp
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.freshness import parse_age
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import state
 
+_REMOVING = "deleting_checkpoint"
+_GOING_ON = (72, MERGE_JOB)
+
 
 @dataclass(frozen=True)
 class Doomed:
-    """What goes of one machine, in this order. ``unmerged``: nothing goes, and an earlier merge is waited for."""
+    """What goes of one machine, in this order. ``unmerged``: nothing goes, and an earlier merge is waited for. ``going_on``: the job of a
+    removal or a merge that nobody waits for now."""
 
     machine: Machine
     nodes: tuple[Node, ...]
     unmerged: bool = False
+    going_on: RunningJob | None = None
 
 
 @dataclass(frozen=True)
@@ -63,13 +70,15 @@ class Prepared:
 
 @dataclass
 class Removed:
-    """What became of one machine. ``others``: checkpoints that went although nobody asked for it."""
+    """What became of one machine. ``others``: checkpoints that went although nobody asked for it. ``still``: the job of the last removal,
+    which nobody waits for."""
 
     doomed: Doomed
     gone: list[Node] = field(default_factory=list)
     others: tuple[Node, ...] = ()
     merged: bool | None = None
     error: HypervError | None = None
+    still: Job | None = None
 
 
 def run(call: Call) -> dict[str, Any]:
@@ -82,7 +91,7 @@ def run(call: Call) -> dict[str, Any]:
         if prepared.repair.steps():
             state.ensure(writer, prepared.facts.folder)
             leftovers += checkpoint_repair.carry_out(tools, prepared.facts.folder, prepared.repair)
-        return _result(prepared, [_removed_entry(prepared, _remove(call, tools, prepared, one)) for one in prepared.doomed], leftovers)
+        return _result(prepared, [_done_entry(call, tools, prepared, one) for one in prepared.doomed], leftovers)
 
     concluded = call.conclude(_plan(prepared), apply)
     if not concluded["changed"] and not call.check_mode:
@@ -105,6 +114,8 @@ def prepare(call: Call) -> Prepared:
             chosen.append(Doomed(machine, checkpoint_rules.choose(facts, machine, rules), machine.busy == "merging_disks"))
         except HypervError as error:
             refused.append((machine, error))
+    if not call.params["wait"]:
+        facts, chosen = _without_waiting(call, facts, chosen)
     repair = checkpoint_repair.look(call.reader, facts, run_id if call.params["run_id"] else None)
     if any(one.nodes for one in chosen):
         facts, chosen, more = _look_closer(call, facts, chosen, rules, repair)
@@ -112,6 +123,18 @@ def prepare(call: Call) -> Prepared:
     if choice.single and refused and not repair.steps():
         raise refused[0][1]
     return Prepared(facts, choice, tuple(chosen), tuple(refused), repair, run_id)
+
+
+def _without_waiting(call: Call, facts: CheckpointFacts, chosen: Sequence[Doomed]) -> tuple[CheckpointFacts, list[Doomed]]:
+    """One removal of each machine at a time: none where one goes on, or its merge, else the first."""
+    if any(one.machine.busy in (_REMOVING, "merging_disks") for one in chosen):
+        facts = replace(facts, host=inventory.read_more(call.reader, facts.host, ("summary",)))
+    found = []
+    for one in chosen:
+        summary = (facts.host.summaries or {}).get(one.machine.vm_id)
+        job = next((job for job in (summary.jobs if summary else ()) if job.job_type in _GOING_ON), None)
+        found.append(replace(one, nodes=() if job is not None else one.nodes[:1], going_on=job))
+    return facts, found
 
 
 def _rules(call: Call) -> Rules:
@@ -157,8 +180,8 @@ def _look_closer(call: Call, facts: CheckpointFacts, chosen: Sequence[Doomed], r
 
 
 def _check(facts: CheckpointFacts, machine: Machine, rules: Rules, repair: Repair) -> None:
-    """A merge is waited for; anything else that works on the machine is a reason to stop (operations 0.8, F-09, F-15)."""
-    if machine.busy != "merging_disks":
+    """A merge, and another removal, are waited for; anything else that works on the machine is a reason to stop (operations 0.8, F-09)."""
+    if machine.busy not in ("merging_disks", _REMOVING):
         checkpoint_plan.refuse_busy(facts, machine)
     other = repair.at_work_on(machine.vm_id)
     if other is not None:
@@ -198,8 +221,11 @@ def _plan(prepared: Prepared) -> Plan:
 
 def _predicted(prepared: Prepared, one: Doomed) -> Entry:
     listed = [checkpoint_facts.entry(prepared.facts, one.machine, node) for node in one.nodes]
+    job = one.going_on
+    told = None if job is None else {"id": job.instance_id, "type": job.job_type, "percent": job.percent, "finished": False}
     return {"vm": checkpoint_choice.label(one.machine), "changed": bool(listed), "failed": False, "leftovers": [], "removed": listed,
-            "bytes": sum(entry["bytes"] or 0 for entry in listed), "merged": None if listed else not one.unmerged}
+            "job": told, "bytes": sum(entry["bytes"] or 0 for entry in listed),
+            "merged": None if listed or job is not None else not one.unmerged}
 
 
 def _result(prepared: Prepared, done: Sequence[Entry], leftovers: Sequence[Leftover]) -> dict[str, Any]:
@@ -211,6 +237,28 @@ def _result(prepared: Prepared, done: Sequence[Entry], leftovers: Sequence[Lefto
 
 
 # -- apply ---------------------------------------------------------------------------------------------------------------
+
+
+def _done_entry(call: Call, tools: Tools, prepared: Prepared, one: Doomed) -> Entry:
+    if call.params["wait"]:
+        return _removed_entry(prepared, _remove(call, tools, prepared, one))
+    return _removed_entry(prepared, _only_begin(tools, one)) if one.nodes else _predicted(prepared, one)
+
+
+def _only_begin(tools: Tools, one: Doomed) -> Removed:
+    """Begin the removal of the first. A lost answer is settled by the next run, which sees what is there."""
+    removed = Removed(one)
+    try:
+        for node in one.nodes[:1]:
+            if not _is_unchanged(tools, one.machine, node):
+                continue
+            tools.progress(_what(one.machine, node))
+            job = checkpoint_service.destroy(tools.writer, node.checkpoint.reference)
+            removed.still = None if job is None else jobs.read_job(tools.writer, job)
+            removed.gone.append(node)
+    except HypervError as error:
+        removed.error = error
+    return removed
 
 
 def _remove(call: Call, tools: Tools, prepared: Prepared, one: Doomed) -> Removed:
@@ -249,18 +297,13 @@ def _remove(call: Call, tools: Tools, prepared: Prepared, one: Doomed) -> Remove
 
 def _destroy(tools: Tools, machine: Machine, node: Node) -> bool:
     """Remove one checkpoint, unless it became another's or is gone. False when somebody else had removed it. Tried twice."""
-    one, what = node.checkpoint, f"removing the checkpoint {node.checkpoint.name!r} of {machine.name!r}"
+    one, what = node.checkpoint, _what(machine, node)
     problem: HypervError | None = None
     for attempt in (0, 1):
         if not checkpoint_steps.idle(tools, machine):
             raise Busy(f"{what}: the host works on the machine and does not end.", hint="Run the task again later.")
-        try:
-            now = checkpoint_service.read_one(tools.writer, one)
-        except NotFound:
+        if not _is_unchanged(tools, machine, node):
             return attempt > 0
-        if checkpoint_facts.owner_of(now) != checkpoint_facts.owner_of(one) or now.name != one.name:
-            raise HypervError(f"{what}: it became another's, or another name, meanwhile.", error_code="checkpoint_changed",
-                              hint="Run the task again.")
         tools.progress(what)
         try:
             checkpoint_steps.wait(tools, checkpoint_service.destroy(tools.writer, one.reference), what)
@@ -273,6 +316,22 @@ def _destroy(tools: Tools, machine: Machine, node: Node) -> bool:
     except NotFound:
         return True
     raise problem or HypervError(f"{what} failed.", error_code="checkpoint_not_removed")
+
+
+def _what(machine: Machine, node: Node) -> str:
+    return f"removing the checkpoint {node.checkpoint.name!r} of {machine.name!r}"
+
+
+def _is_unchanged(tools: Tools, machine: Machine, node: Node) -> bool:
+    """False when it is gone. Raises HypervError ``checkpoint_changed`` when it became another's, or has another name."""
+    try:
+        now = checkpoint_service.read_one(tools.writer, node.checkpoint)
+    except NotFound:
+        return False
+    if checkpoint_facts.owner_of(now) != checkpoint_facts.owner_of(node.checkpoint) or now.name != node.checkpoint.name:
+        raise HypervError(f"{_what(machine, node)}: it became another's, or another name, meanwhile.", error_code="checkpoint_changed",
+                          hint="Run the task again.")
+    return True
 
 
 def _gone_too(tools: Tools, prepared: Prepared, one: Doomed) -> tuple[Node, ...]:
@@ -290,7 +349,8 @@ def _removed_entry(prepared: Prepared, removed: Removed) -> Entry:
     one = removed.doomed
     listed = [checkpoint_facts.entry(prepared.facts, one.machine, node) for node in removed.gone]
     entry: Entry = {"vm": checkpoint_choice.label(one.machine), "changed": bool(listed), "failed": removed.error is not None,
-                    "leftovers": [], "removed": listed, "bytes": sum(told["bytes"] or 0 for told in listed), "merged": removed.merged}
+                    "leftovers": [], "removed": listed, "job": checkpoint_steps.job_result(removed.still),
+                    "bytes": sum(told["bytes"] or 0 for told in listed), "merged": removed.merged}
     if removed.error is not None:
         entry.update({"msg": removed.error.message, **removed.error.as_result()})
         entry["leftovers"] = [leftover.as_result() for leftover in removed.error.leftovers]
@@ -299,7 +359,7 @@ def _removed_entry(prepared: Prepared, removed: Removed) -> Entry:
 
 def _wait_for_earlier(call: Call, prepared: Prepared) -> dict[str, Any]:
     """Nothing goes, and a merge that an earlier run began is waited for; only reading."""
-    if not call.params["wait_for_merge"] or not any(one.unmerged for one in prepared.doomed):
+    if not call.params["wait"] or not call.params["wait_for_merge"] or not any(one.unmerged for one in prepared.doomed):
         return {}
     entries = []
     for one in prepared.doomed:

@@ -52,7 +52,8 @@ class Work:
 
 @dataclass
 class Made:
-    """What became of it. ``settled`` False: nobody can tell whether a checkpoint was made, so the intent has to stay."""
+    """What became of it. ``settled`` False: nobody can tell whether a checkpoint was made, so the intent has to stay. ``still``: the job,
+    when it was not waited for to its end."""
 
     work: Work
     checkpoint: Checkpoint | None = None
@@ -60,19 +61,23 @@ class Made:
     achieved: str | None = None
     error: HypervError | None = None
     settled: bool = True
+    still: Job | None = None
     leftovers: list[Leftover] = field(default_factory=list)
 
 
-def make(tools: Tools, work: Work) -> Made:
-    """Make it; errors are in the answer. The intent stands already."""
+def make(tools: Tools, work: Work, *, wait: bool = True) -> Made:
+    """Make it; errors are in the answer. The intent stands already. Without ``wait`` only begin: the job is then ``still`` at work."""
     made = Made(work)
     try:
-        with checkpoint_steps.policy_for_a_moment(tools, work.machine, work.was, work.now, made.leftovers):
+        with checkpoint_steps.policy_for_a_moment(tools, work.machine, work.was, work.now, made.leftovers,
+                                                  lambda: made.still is not None and not wait):
             made.settled = False  # from here on only proof makes it True again
-            found = _create(tools, work, made)
-            made.checkpoint = _marked(tools, work, found, made)
-            made.settled = True
-        _check_kind(work, made)
+            found = _create(tools, work, made) if wait else _only_begin(tools, work, made)
+            if found is not None:
+                made.checkpoint = _marked(tools, work, found, made)
+                made.settled = True
+        if found is not None:
+            _check_kind(work, made)
     except HypervError as error:
         made.error = error
     if made.leftovers and made.error is None:
@@ -81,13 +86,58 @@ def make(tools: Tools, work: Work) -> Made:
     return made
 
 
-def _create(tools: Tools, work: Work, made: Made) -> Checkpoint:
-    what = f"making the checkpoint {work.name!r} of {work.machine.name!r}"
+def finish(tools: Tools, work: Work, made: Made, job: Reference) -> None:
+    """Wait for the job of a creation that an earlier run began, and name what it made. Raises HypervError.
+
+    Nothing but what the host says of the job counts: whatever else is new can be somebody else's by now.
+    """
+    what = _what(work)
+    try:
+        made.job = _wait(tools, job, made, what)
+    except JobFailed as error:
+        made.settled = True
+        raise _explained(work, error) from error
+    found = [one for one in checkpoint_service.made_by(tools.writer, job) if one.vm_id == work.machine.vm_id and one.kind == "user"
+             and (mark_of(one) is None or one.name == work.name)]
+    if len(found) != 1:
+        raise OutcomeUnknown(f"{what}: the job has ended, and the host does not say what it made.",
+                             hint="Look with hyperv_checkpoint_info.")
+    made.checkpoint = _marked(tools, work, found[0], made)
+    made.settled = True
+    _check_kind(work, made)
+
+
+def _only_begin(tools: Tools, work: Work, made: Made) -> Checkpoint | None:
+    """Begin it; None when a job works on it now, or it is made and named. Raises HypervError."""
+    tools.progress(_what(work))
+    try:
+        job = _begin(tools, work, made)
+    except OutcomeUnknown as error:
+        tools.progress(f"{work.machine.name}: {error.message} Looking what came of it.")
+        checkpoint_steps.idle(tools, work.machine)
+        job = None
+    if job is None:
+        return _create(tools, work, made, begun=True)
+    seen = jobs.read_job(tools.writer, job)
+    if seen is not None and not seen.finished:
+        made.still = made.job = seen
+    else:
+        finish(tools, work, made, job)
+    return None
+
+
+def _what(work: Work) -> str:
+    return f"making the checkpoint {work.name!r} of {work.machine.name!r}"
+
+
+def _create(tools: Tools, work: Work, made: Made, *, begun: bool = False) -> Checkpoint:
+    """``begun``: the host has done it at once, and the first look tells what came of it."""
+    what = _what(work)
     tools.progress(what)
     for last in (False, True):
         job = None
         try:
-            job = _begin(tools, work, made)
+            job = None if begun and not last else _begin(tools, work, made)
             if job is not None:
                 made.job = _wait(tools, job, made, what)
                 found = _new_ones(work, checkpoint_service.made_by(tools.writer, job))
@@ -136,7 +186,10 @@ def _wait(tools: Tools, job: Reference, made: Made, what: str) -> Job:
         raise
     except JobTimedOut:
         tools.progress(f"{what}: the time is over; asking the job to end")
-        checkpoint_service.terminate(tools.writer, job)
+        try:
+            checkpoint_service.terminate(tools.writer, job)
+        except HypervError as error:
+            tools.progress(f"{what}: {error.message}")
         tools.clock.sleep(_END)
         ended = jobs.read_job(tools.writer, job)
         if ended is None:
@@ -147,6 +200,7 @@ def _wait(tools: Tools, job: Reference, made: Made, what: str) -> Job:
             made.settled = True
             raise HypervError(f"{what}: not done in time, so it was ended.", error_code="timeout", hint="Raise timeout.",
                               details={"job": ended.as_result()}) from None
+        made.still = ended
         raise OutcomeUnknown(f"{what}: the job does not end, although its time is over and it was asked to.",
                              hint="The guest or the management service may hang.", details={"job": ended.as_result()}) from None
 

@@ -34,27 +34,48 @@ READ = Command('%SystemRoot%\\System32\\findstr.exe /S /N "^" "%AGH_INTENTS%\\*.
 _LINE = re.compile(r"\\(?P<file>[^\\:]+\.checkpoint):\d+:(?P<text>.*)\Z", re.IGNORECASE)
 _FILE = re.compile(r"(?P<run>[A-Z0-9][A-Z0-9-]{0,39})_(?P<token>[0-9A-F]{8})\.checkpoint\Z", re.IGNORECASE)
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
+_CLASS = re.compile(r"(?:Msvm|CIM)_[A-Za-z]{1,60}\Z")
+_LONGEST = 200
 _POLICIES = ("disabled", "production", "production_only", "standard")
+
+
+@dataclass(frozen=True)
+class BegunJob:
+    """The job of a creation that was begun and not waited for."""
+
+    class_name: str
+    job_id: str
 
 
 @dataclass(frozen=True)
 class MachineIntent:
     """One machine: the policy that it has, and the one it gets until its checkpoint is there; the same when nothing changes, None when
-    the host has no policies."""
+    the host has no policies. ``job``: a creation that goes on, and ``level`` the consistency that it reaches without memory."""
 
     vm_id: str
     was: str | None
     now: str | None
+    job: BegunJob | None = None
+    level: str | None = None
+
+    def as_data(self) -> dict[str, Any]:
+        """What its part of the file says."""
+        data: dict[str, Any] = {"vm_id": self.vm_id, "was": self.was, "now": self.now}
+        if self.job is not None:
+            data.update({"job_class": self.job.class_name, "job": self.job.job_id, "level": self.level})
+        return data
 
 
 @dataclass(frozen=True)
 class CheckpointIntent:
-    """What a run is about to do. ``token`` tells the intents of one run apart, also those of a retry."""
+    """What a run is about to do. ``token`` tells the intents of one run apart, also those of a retry. ``checkpoint``: the name that the
+    task gives."""
 
     run_id: str
     token: str
     host_time: datetime
     machines: tuple[MachineIntent, ...]
+    checkpoint: str | None = None
 
     @property
     def file_name(self) -> str:
@@ -68,7 +89,7 @@ class CheckpointIntent:
     def dump(self) -> bytes:
         """ASCII JSON, one value a line."""
         data = {"format": 1, "action": ACTION, "run_id": self.run_id, "host_time": self.host_time.astimezone(UTC).strftime(_TIME),
-                "machines": [{"vm_id": one.vm_id, "was": one.was, "now": one.now} for one in self.machines]}
+                "checkpoint": self.checkpoint, "machines": [one.as_data() for one in self.machines]}
         return (json.dumps(data, ensure_ascii=True, indent=1) + "\n").encode("ascii").replace(b"\n", b"\r\n")
 
 
@@ -89,14 +110,21 @@ def parse(file_name: str, text: str) -> CheckpointIntent:
     if not isinstance(told, str) or not isinstance(listed, list):
         raise ValueError("the time or the machines are missing")
     return CheckpointIntent(run_id, name.group("token"), datetime.strptime(told, _TIME).replace(tzinfo=UTC),
-                            tuple(_machine(one) for one in listed))
+                            tuple(_machine(one) for one in listed), _short(data.get("checkpoint")))
 
 
 def _machine(one: Any) -> MachineIntent:
     vm_id = as_guid(one.get("vm_id")) if isinstance(one, dict) and isinstance(one.get("vm_id"), str) else None
     if vm_id is None or any(one.get(key) not in (None, *_POLICIES) for key in ("was", "now")):
         raise ValueError("a machine or its policy cannot be read")
-    return MachineIntent(vm_id, one.get("was"), one.get("now"))
+    job_id, class_name = _short(one.get("job")), _short(one.get("job_class"))
+    job = BegunJob(class_name, job_id) if job_id and class_name and _CLASS.match(class_name) else None
+    return MachineIntent(vm_id, one.get("was"), one.get("now"), job, _short(one.get("level")))
+
+
+def _short(value: Any) -> str | None:
+    """A text of one line; None for anything else."""
+    return value if isinstance(value, str) and value.isprintable() and 0 < len(value) <= _LONGEST else None
 
 
 def path_of(folder: StateFolder, intent: CheckpointIntent) -> str:

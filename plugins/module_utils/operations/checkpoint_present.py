@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -14,9 +14,11 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Deadline
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoint_tree import Node
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.jobs import Job
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import Call, Plan, Step
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import (
+    checkpoint_adoption,
     checkpoint_choice,
     checkpoint_create,
     checkpoint_facts,
@@ -28,6 +30,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations import
     inventory,
     selection,
 )
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_adoption import Begun
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_choice import Choice, Entry
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_create import Made, Work
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_facts import CheckpointFacts
@@ -38,6 +41,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkp
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_lease import RunLease
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vm_result import iso
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import checkpoint_marks
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.consistency import Verdict
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.freshness import parse_age
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import state
 
@@ -61,6 +65,18 @@ class Prepared:
     planned: tuple[Planned, ...]
     refused: tuple[tuple[Machine, HypervError], ...]
     repair: Repair
+    begun: tuple[tuple[Machine, Begun], ...]
+    waits: bool
+
+    @property
+    def adopted(self) -> tuple[tuple[Machine, Begun], ...]:
+        """Creations of an earlier run that are brought to their end now."""
+        return tuple((machine, one) for machine, one in self.begun if self.waits or not one.runs)
+
+    @property
+    def going_on(self) -> tuple[tuple[Machine, Begun], ...]:
+        """Those that go on, and nobody waits for."""
+        return tuple((machine, one) for machine, one in self.begun if one.runs and not self.waits)
 
 
 def run(call: Call) -> dict[str, Any]:
@@ -101,6 +117,9 @@ def prepare(call: Call) -> Prepared:
         else:
             due.append(machine)
     repair = checkpoint_repair.look(call.reader, facts, run_id)
+    looked = [(machine, checkpoint_adoption.find(repair.begun, machine, name)) for machine in due]
+    begun = tuple((machine, one) for machine, one in looked if one is not None)
+    due = [machine for machine, one in looked if one is None]
     planned = []
     if due:
         facts = replace(facts, host=inventory.read_more(call.reader, facts.host, _MORE))
@@ -115,7 +134,7 @@ def prepare(call: Call) -> Prepared:
             call.warn(warning)
     if choice.single and refused and not repair.steps():
         raise refused[0][1]
-    return Prepared(facts, choice, wanted, tuple(there), tuple(planned), tuple(refused), repair)
+    return Prepared(facts, choice, wanted, tuple(there), tuple(planned), tuple(refused), repair, begun, params["wait"])
 
 
 def _expires_after(text: str | None) -> Any:
@@ -141,18 +160,27 @@ def _plan(prepared: Prepared) -> Plan:
             steps.append(Step("change_checkpoint_policy", work.machine.name, {"from": work.was, "to": work.now, "for": "a moment"}))
         steps.append(Step("create_checkpoint", work.machine.name, {"vm_id": work.machine.vm_id, "name": work.name, "kind": work.kind,
                                                                    "expires": iso(work.expires)}))
+    steps += [Step("adopt_checkpoint", machine.name, {"vm_id": machine.vm_id, "name": prepared.wanted.name, "run_id": one.intent.run_id})
+              for machine, one in prepared.adopted]
     names = {machine.name: [node.checkpoint.name for node in prepared.facts.tree_of(machine).nodes] for machine in prepared.choice.machines}
     after = {name: list(found) for name, found in names.items()}
-    for item in prepared.planned:
-        after[item.work.machine.name].append(item.work.name)
-    entries = [_predicted(prepared, item) for item in prepared.planned]
+    for machine in (*(item.work.machine for item in prepared.planned), *(machine for machine, _unused in prepared.adopted)):
+        after[machine.name].append(prepared.wanted.name)
+    entries = [*(_predicted(item.work, _consistency(item.verdict, item.work, item.verdict.level or item.work.level))
+                 for item in prepared.planned),
+               *(_predicted(work, _consistency(None, work, work.level)) for work, _unused in _adoptions(prepared))]
     return Plan(tuple(steps), {"checkpoints": names}, {"checkpoints": after}, _result(prepared, entries, []))
 
 
-def _predicted(prepared: Prepared, item: Planned) -> Entry:
-    work = item.work
-    return {"vm": checkpoint_choice.label(work.machine), "changed": True, "failed": False, "leftovers": [], "job": None,
-            "consistency": _consistency(item, item.verdict.level or work.level),
+def _adoptions(prepared: Prepared) -> list[tuple[Work, Begun]]:
+    wanted = prepared.wanted
+    return [(checkpoint_adoption.work_of(one, machine, name=wanted.name, kind=wanted.kind, notes=wanted.notes, expires=wanted.expires), one)
+            for machine, one in prepared.adopted]
+
+
+def _predicted(work: Work, consistent: Mapping[str, Any], *, changed: bool = True, job: Job | None = None) -> Entry:
+    return {"vm": checkpoint_choice.label(work.machine), "changed": changed, "failed": False, "leftovers": [],
+            "job": checkpoint_steps.job_result(job), "consistency": consistent,
             "checkpoint": {"name": work.name, "kind": _kind(work.kind), "owner": checkpoint_facts.OURS, "run_id": work.run_id,
                            "expires": iso(work.expires), "notes": work.notes}}
 
@@ -161,10 +189,20 @@ def _kind(kind: str) -> str:
     return checkpoint_facts.STANDARD if kind == checkpoint_create.STANDARD else checkpoint_facts.PRODUCTION
 
 
-def _consistency(item: Planned, achieved: str | None) -> dict[str, Any]:
-    return {"requested": item.work.kind, "achieved": achieved, "evidence": _EVIDENCE.get(achieved or "", "no checkpoint was made"),
-            "not_captured": [reason.sentence for reason in item.verdict.of_kind("not_captured")],
-            "unknowns": [reason.sentence for reason in item.verdict.of_kind("unknown")]}
+def _consistency(verdict: Verdict | None, work: Work, achieved: str | None) -> dict[str, Any]:
+    def told(kind: str) -> list[str]:
+        return [] if verdict is None else [reason.sentence for reason in verdict.of_kind(kind)]
+
+    return {"requested": work.kind, "achieved": achieved, "evidence": _EVIDENCE.get(achieved or "", "no checkpoint was made"),
+            "not_captured": told("not_captured"), "unknowns": told("unknown")}
+
+
+def _still(prepared: Prepared) -> list[Entry]:
+    """Creations that go on: nothing was achieved yet."""
+    wanted = prepared.wanted
+    found = [(checkpoint_adoption.work_of(one, machine, name=wanted.name, kind=wanted.kind, notes=wanted.notes, expires=wanted.expires),
+              one.job) for machine, one in prepared.going_on]
+    return [_predicted(work, _consistency(None, work, None), changed=False, job=job) for work, job in found]
 
 
 def _there(prepared: Prepared, machine: Machine, node: Node) -> Entry:
@@ -175,7 +213,7 @@ def _there(prepared: Prepared, machine: Machine, node: Node) -> Entry:
 
 
 def _result(prepared: Prepared, done: Sequence[Entry], leftovers: Sequence[Leftover]) -> dict[str, Any]:
-    entries = [*done, *(_there(prepared, machine, node) for machine, node in prepared.there),
+    entries = [*done, *_still(prepared), *(_there(prepared, machine, node) for machine, node in prepared.there),
                *(checkpoint_choice.failed_entry(machine, error) for machine, error in prepared.refused)]
     common = {"run_id": prepared.wanted.run_id, "changed": bool(prepared.repair.policies or prepared.repair.spent)}
     for entry in entries:
@@ -195,18 +233,21 @@ def _apply(call: Call, prepared: Prepared, writer: CimWriter) -> dict[str, Any]:
     leftovers: list[Leftover] = []
     made: list[Made] = []
     works = [item.work for item in prepared.planned]
-    intent = intent_for(prepared.wanted.run_id, host.time_now(call.clock), works)
+    intent = intent_for(prepared.wanted.run_id, host.time_now(call.clock), works, prepared.wanted.name)
     state.ensure(writer, folder)
     with RunLease(writer, call.clock, folder, prepared.wanted.run_id, host_time=lambda: host.time_now(call.clock),
                   announce=checkpoint_intents.text_of(folder, intent) if works else None) as lease:
         tools = Tools(writer, call.clock, call.progress, Deadline(call.clock, call.params["timeout"]), lease.keep)
         leftovers += checkpoint_repair.carry_out(tools, folder, prepared.repair)
-        made = make_all(works, tools)
+        made = [checkpoint_adoption.adopt(tools, work, one) for work, one in _adoptions(prepared)]
+        leftovers += checkpoint_repair.forget(tools, folder, _spent(prepared, made))
+        own = make_all(works, tools, wait=prepared.waits, record=lambda done: checkpoint_adoption.record(tools, folder, intent, done))
         left = checkpoint_repair.intent_leftover(folder, intent)
-        if not all_settled(made):
+        if any(one.leftovers or not (one.settled or (one.still is not None and one.error is None)) for one in own):
             leftovers.append(left)
-        elif works:
+        elif works and all_settled(own):
             lease.retract(left)
+        made += own
     leftovers += told_of_lease(call, lease)
     return _result(prepared, _proved(prepared, tools, made), leftovers)
 
@@ -219,14 +260,22 @@ def told_of_lease(call: Call, lease: RunLease) -> list[Leftover]:
     return [leftover for leftover in lease.leftovers if leftover.kind != "lease"]
 
 
-def intent_for(run_id: str, host_time: datetime, works: Sequence[Work]) -> CheckpointIntent:
+def _spent(prepared: Prepared, made: Sequence[Made]) -> list[CheckpointIntent]:
+    """Intents of which everything was adopted."""
+    done = {one.work.machine.vm_id for one in made if one.settled and not one.leftovers}
+    found = {begun.intent.file_name: begun.intent for _unused, begun in prepared.adopted}
+    return [intent for intent in found.values() if all(told.vm_id in done for told in intent.machines)]
+
+
+def intent_for(run_id: str, host_time: datetime, works: Sequence[Work], name: str | None = None) -> CheckpointIntent:
     """What is announced before these are made."""
     return CheckpointIntent(run_id, secrets.token_hex(4), host_time, tuple(
-        MachineIntent(work.machine.vm_id, work.was, work.now) for work in works))
+        MachineIntent(work.machine.vm_id, work.was, work.now) for work in works), name)
 
 
-def make_all(works: Sequence[Work], tools: Tools) -> list[Made]:
-    """One after the other. The intent stands already."""
+def make_all(works: Sequence[Work], tools: Tools, *, wait: bool = True,
+             record: Callable[[Sequence[Made]], object] = lambda _made: None) -> list[Made]:
+    """One after the other. The intent stands already. ``record`` is called after each that goes on in the end."""
     made = []
     for work in works:
         if tools.deadline.expired():
@@ -234,7 +283,12 @@ def make_all(works: Sequence[Work], tools: Tools) -> list[Made]:
                                                      error_code="timeout", hint="Raise timeout.")))
             continue
         tools.keep()
-        made.append(checkpoint_create.make(tools, work))
+        made.append(checkpoint_create.make(tools, work, wait=wait))
+        if made[-1].still is not None:
+            try:
+                record(made)
+            except HypervError as error:
+                made[-1].error = made[-1].error or error
     return made
 
 
@@ -245,20 +299,23 @@ def all_settled(made: Sequence[Made]) -> bool:
 
 def _proved(prepared: Prepared, tools: Tools, made: Sequence[Made]) -> list[Entry]:
     """Read the host again: each checkpoint is there, and its machine writes to new files on top of it (operations 2.3)."""
-    facts, planned = prepared.facts, {item.work.machine.vm_id: item for item in prepared.planned}
+    facts, verdicts = prepared.facts, {item.work.machine.vm_id: item.verdict for item in prepared.planned}
     if any(one.checkpoint is not None for one in made):
         try:
             facts = checkpoint_facts.read_again(tools.writer, facts)
         except HypervError as error:
             for one in made:
                 one.error = one.error or error
-    return [_made_entry(prepared.facts, facts, planned[one.work.machine.vm_id], one) for one in made]
+    return [_made_entry(prepared.facts, facts, verdicts.get(one.work.machine.vm_id), one) for one in made]
 
 
-def _made_entry(before: CheckpointFacts, after: CheckpointFacts, item: Planned, one: Made) -> Entry:
+def _made_entry(before: CheckpointFacts, after: CheckpointFacts, verdict: Verdict | None, one: Made) -> Entry:
     machine, error = one.work.machine, one.error
+    consistent = _consistency(verdict, one.work, one.achieved)
+    if one.still is not None and error is None:
+        return _predicted(one.work, consistent, job=one.still)
     entry: Entry = {"vm": checkpoint_choice.label(machine), "changed": one.checkpoint is not None, "leftovers": [],
-                    "job": checkpoint_steps.job_result(one.job), "consistency": _consistency(item, one.achieved)}
+                    "job": checkpoint_steps.job_result(one.job), "consistency": consistent}
     if one.checkpoint is not None:
         node = after.tree_of(machine).by_id.get(one.checkpoint.checkpoint_id)
         if node is None:
@@ -266,7 +323,7 @@ def _made_entry(before: CheckpointFacts, after: CheckpointFacts, item: Planned, 
                                          error_code="checkpoint_vanished", hint="Somebody removed it.")
         else:
             entry["checkpoint"] = checkpoint_facts.entry(after, machine, node)
-            error = error or _not_grown(before, after, machine)
+            error = error or _not_grown(before, after, machine, node)
     entry["failed"] = error is not None
     if error is not None:
         entry.update({"msg": error.message, **error.as_result()})
@@ -275,8 +332,9 @@ def _made_entry(before: CheckpointFacts, after: CheckpointFacts, item: Planned, 
     return entry
 
 
-def _not_grown(before: CheckpointFacts, after: CheckpointFacts, machine: Machine) -> HypervError | None:
-    old = {path.lower() for path in before.files_of(machine.vm_id)}
+def _not_grown(before: CheckpointFacts, after: CheckpointFacts, machine: Machine, node: Node) -> HypervError | None:
+    """Nothing that the machine writes to may be a file of before, or one that the checkpoint keeps."""
+    old = {path.lower() for path in (*before.files_of(machine.vm_id), *after.files_of(node.checkpoint.checkpoint_id))}
     same = [path for path in after.files_of(machine.vm_id) if path.lower() in old]
     if not same:
         return None

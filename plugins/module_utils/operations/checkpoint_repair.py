@@ -11,7 +11,8 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import Step
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations import checkpoint_intents, checkpoint_steps
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import checkpoint_adoption, checkpoint_intents, checkpoint_steps
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_adoption import Begun
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_facts import CheckpointFacts
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_intents import CheckpointIntent, MachineIntent
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_steps import Tools
@@ -23,11 +24,13 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state imp
 @dataclass(frozen=True)
 class Repair:
     """``policies``: machines with the intent that says what their policy was; ``spent``: intents of dead runs that go afterwards, since
-    no checkpoint is suspect because of them; ``alive``: intents of other runs at work."""
+    no checkpoint is suspect because of them; ``alive``: intents of other runs at work, and of those whose creation goes on; ``begun``:
+    creations that were begun and not waited for."""
 
     policies: tuple[tuple[Machine, MachineIntent], ...] = ()
     spent: tuple[CheckpointIntent, ...] = ()
     alive: tuple[CheckpointIntent, ...] = ()
+    begun: tuple[Begun, ...] = ()
 
     def steps(self) -> tuple[Step, ...]:
         """What is done, for the diff."""
@@ -44,14 +47,16 @@ def look(reader: CimReader, facts: CheckpointFacts, run_id: str | None) -> Repai
     """What there is to repair: nothing is asked when there are no intents. Intents of this very run are those of its earlier try."""
     if not facts.intents:
         return Repair()
-    now = facts.host.system.local_time
-    return decide(facts, leases.alive_runs(state_contents.read_leases(reader, facts.folder), now), run_id)
+    now, begun = facts.host.system.local_time, checkpoint_adoption.read(reader, facts.intents)
+    return decide(facts, leases.alive_runs(state_contents.read_leases(reader, facts.folder), now), run_id, begun)
 
 
-def decide(facts: CheckpointFacts, alive: Runs, run_id: str | None) -> Repair:
+def decide(facts: CheckpointFacts, alive: Runs, run_id: str | None, begun: tuple[Begun, ...] = ()) -> Repair:
     """The same, of what was read. A policy that is not what the intent gave is not ours to change any more."""
     machines = {machine.vm_id: machine for machine in facts.host.machines}
-    at_work = tuple(intent for intent in facts.intents if intent.run_id in alive and intent.run_id.lower() != (run_id or "").lower())
+    going_on = {one.intent.file_name for one in begun if one.runs}
+    at_work = tuple(intent for intent in facts.intents if intent.file_name in going_on
+                    or (intent.run_id in alive and intent.run_id.lower() != (run_id or "").lower()))
     dead = [intent for intent in facts.intents if intent not in at_work]
     policies = {}
     for intent in dead:
@@ -63,7 +68,7 @@ def decide(facts: CheckpointFacts, alive: Runs, run_id: str | None) -> Repair:
     suspected = [facts.suspect(one) for machine in facts.host.machines for one in facts.host.checkpoints_of(machine.vm_id)]
     blamed = {one.file_name for one in suspected if one is not None}
     spent = tuple(intent for intent in dead if intent.file_name not in blamed)
-    return Repair(tuple(policies.values()), spent, at_work)
+    return Repair(tuple(policies.values()), spent, at_work, begun)
 
 
 def _changed(machine: Machine, told: MachineIntent) -> bool:

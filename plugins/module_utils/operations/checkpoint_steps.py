@@ -93,8 +93,9 @@ def policy_leftover(vm_id: str, name: str, was: str) -> Leftover:
 
 
 @contextmanager
-def policy_for_a_moment(tools: Tools, machine: Machine, was: str | None, now: str | None, left: list[Leftover]) -> Iterator[None]:
-    """The block runs with the policy ``now``; whatever becomes of it, the policy is ``was`` again, or in ``left``.
+def policy_for_a_moment(tools: Tools, machine: Machine, was: str | None, now: str | None, left: list[Leftover],
+                        stays: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """The block runs with the policy ``now``; whatever becomes of it, the policy is ``was`` again, or in ``left``; unless it ``stays``.
 
     Raises HypervError ``policy_changed`` when the machine has another one than was planned with.
     """
@@ -110,11 +111,19 @@ def policy_for_a_moment(tools: Tools, machine: Machine, was: str | None, now: st
         set_policy(tools, settings, now, machine.name)
         yield
     finally:
-        try:
-            give_back_policy(tools, settings, was, now, machine.name)
-        except HypervError as error:
-            left.append(policy_leftover(machine.vm_id, machine.name, was))
-            tools.progress(f"{machine.name}: the checkpoint policy could not be set back to {was}: {error.message}")
+        if not stays():
+            give_back_or_tell(tools, machine, was, now, left)
+
+
+def give_back_or_tell(tools: Tools, machine: Machine, was: str | None, now: str | None, left: list[Leftover]) -> None:
+    """Put a policy back as :func:`give_back_policy` does; one that could not be is in ``left``."""
+    if was is None or now is None or machine.settings is None:
+        return
+    try:
+        give_back_policy(tools, machine.settings, was, now, machine.name)
+    except HypervError as error:
+        left.append(policy_leftover(machine.vm_id, machine.name, was))
+        tools.progress(f"{machine.name}: the checkpoint policy could not be set back to {was}: {error.message}")
 
 
 def job_result(job: Job | None) -> dict[str, Any] | None:

@@ -247,3 +247,90 @@ def test_requests(start: Start) -> None:
     assert cost("vm0") == 4
     assert (cost("vm1"), cost("vm3", "vm5")) == (38, 38 + 11)
     assert (cost("vm2"), cost("vm4", "vm6")) == (32, 32 + 5)
+
+
+# -- begun, and not waited for -----------------------------------------------------------------------------------------
+
+
+def later(runner: Any, seconds: float) -> None:
+    with runner.fleet.locked():
+        runner.running.host.clock.advance(seconds)
+
+
+def test_the_same_task_again_adopts_what_was_not_waited_for(start: Start) -> None:
+    runner = start(volumes=VOLUMES, vms=(web(policy="standard"),))
+    first = runner.run(hyperv_checkpoint, **MAKE, wait=False, run_id="patch-1")
+    assert (first["changed"], first["job"]["finished"], first["leftovers"], "failed" in first) == (True, False, [], False)
+    assert (machine(runner).policy, machine(runner).checkpoints, len(files(runner, "intents")), files(runner, "leases")) == (4, {}, 1, [])
+    again = runner.run(hyperv_checkpoint, **MAKE, wait=False)
+    assert (again["changed"], again["job"]["finished"]) == (False, False)
+    later(runner, 60)
+    check = runner.run(hyperv_checkpoint, **MAKE, wait=False, check=True)
+    assert [step["action"] for step in check["diff"]["after"]["steps"]] == ["restore_checkpoint_policy", "adopt_checkpoint"]
+    done = runner.run(hyperv_checkpoint, **MAKE, wait=False)
+    assert (done["changed"], done["job"]["finished"], done["checkpoint"]["owner"], done["checkpoint"]["run_id"]) == (
+        True, True, "ours", "patch-1")
+    assert (done["consistency"]["achieved"], done["checkpoint"]["is_parent_of_current"]) == ("application", True)
+    assert (machine(runner).policy, len(machine(runner).checkpoints), files(runner, "intents")) == (5, 1, [])
+    assert runner.run(hyperv_checkpoint, **MAKE, wait=False)["changed"] is False
+
+
+def test_a_task_that_waits_adopts_a_creation_that_goes_on(start: Start) -> None:
+    runner = start(volumes=VOLUMES, vms=(web(policy="standard"), web(name="db", folder="D:\\VMs\\db")))
+    params = {"names": ["web01", "db"], "checkpoint_name": "before-patch"}
+    begun = runner.run(hyperv_checkpoint, **params, wait=False)
+    assert [entry["job"]["finished"] for entry in begun["results"]] == [False, False]
+    done = runner.run(hyperv_checkpoint, **params)
+    assert [(entry["failed"], entry["checkpoint"]["owner"]) for entry in done["results"]] == [(False, "ours"), (False, "ours")]
+    assert [(one.policy, len(one.checkpoints)) for one in (machine(runner), machine(runner, "db"))] == [(5, 1), (3, 1)]
+    assert files(runner, "intents") == []
+
+
+def test_another_task_leaves_a_creation_alone_that_goes_on(start: Start) -> None:
+    runner = start(volumes=VOLUMES, vms=(web(policy="standard"), web(name="db", folder="D:\\VMs\\db")))
+    runner.run(hyperv_checkpoint, **MAKE, wait=False)
+    with pytest.raises(HypervError) as caught:
+        runner.run(hyperv_checkpoint, name="web01", checkpoint_name="other")
+    assert caught.value.error_code == "vm_busy"
+    runner.run(hyperv_checkpoint, name="db", checkpoint_name="other")
+    assert (machine(runner).policy, len(files(runner, "intents"))) == (4, 1)
+
+
+def test_what_was_not_adopted_in_time_is_a_suspect_and_the_policy_is_put_back(start: Start) -> None:
+    runner = start(volumes=VOLUMES, vms=(web(policy="standard"),))
+    runner.run(hyperv_checkpoint, **MAKE, wait=False)
+    later(runner, 1200)  # the host has forgotten the job
+    result = runner.run(hyperv_checkpoint, **MAKE)
+    assert (result["checkpoint"]["name"], machine(runner).policy) == ("before-patch", 5)
+    assert any("Nothing proves it" in warning for warning in runner.told.warnings)
+    assert sorted("agentless" in one.notes for one in machine(runner).checkpoints.values()) == [False, True]
+    assert len(files(runner, "intents")) == 1
+
+
+def test_a_creation_that_fails_unwatched_is_made_again(start: Start) -> None:
+    runner = start(volumes=VOLUMES, vms=(web(policy="standard"),))
+    cannot = runner.running.host.hyperv.knobs.cannot_quiesce
+    cannot.add(machine(runner).id)
+    runner.run(hyperv_checkpoint, **MAKE, wait=False)
+    later(runner, 60)
+    cannot.clear()
+    assert runner.run(hyperv_checkpoint, **MAKE)["checkpoint"]["owner"] == "ours"
+    assert (machine(runner).policy, len(machine(runner).checkpoints), files(runner, "intents")) == (5, 1, [])
+
+
+def test_a_run_after_a_timeout_adopts_a_job_that_would_not_end(start: Start) -> None:
+    runner = start(volumes=VOLUMES, vms=(web(policy="production_only"),))
+    host = runner.running.host
+    host.hyperv.knobs.job_seconds[70] = 400.0
+    rule = host.rules.add(rules.fault("access_denied"), "Invoke *.RequestStateChange", times=None)
+    result = runner.run(hyperv_checkpoint, **MAKE, timeout=60)
+    assert (result["failed"], rule.fired > 0, machine(runner).checkpoints, len(files(runner, "intents"))) == (True, True, {}, 1)
+    done = runner.run(hyperv_checkpoint, **MAKE)
+    assert (done["checkpoint"]["owner"], len(machine(runner).checkpoints), files(runner, "intents")) == ("ours", 1, [])
+
+
+def test_a_lost_answer_to_a_creation_that_is_not_waited_for_makes_no_second_one(start: Start) -> None:
+    runner = start(volumes=VOLUMES, vms=(web(),))
+    runner.running.host.rules.add(rules.lost_after(), when=lambda view: ":CreateSnapshot_INPUT" in view.document, nth=1)
+    result = runner.run(hyperv_checkpoint, **MAKE, wait=False)
+    assert ("failed" in result, result["checkpoint"]["owner"], len(machine(runner).checkpoints)) == (False, "ours", 1)

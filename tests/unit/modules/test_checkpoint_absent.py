@@ -233,3 +233,25 @@ def test_an_unmarked_checkpoint_of_a_backup_in_between_survives(start: Start) ->
     result = remove(runner, pattern="*", include_user=True)
     assert "failed" not in result
     assert list(machine(runner).checkpoints) == [made.id]
+
+
+def test_without_waiting_one_removal_is_begun_and_the_same_task_again_begins_the_next(start: Start) -> None:
+    runner = runner_of(start, *LINE)
+    first = remove(runner, pattern="[ab]", wait=False)
+    assert ([one["name"] for one in first["removed"]], first["job"]["finished"], first["merged"]) == (["a"], False, None)
+    again = remove(runner, pattern="[ab]", wait=False)
+    assert (again["changed"], again["removed"], again["job"]["finished"], again["job"]["type"]) == (False, [], False, 72)
+    for _unused in range(20):
+        runner.running.host.clock.advance(10)
+        result = remove(runner, pattern="[ab]", wait=False)
+        if result["job"] is None:
+            break
+    assert (result["changed"], names(runner)) == (False, ["user", "c"])
+
+
+def test_a_task_that_waits_adopts_a_removal_that_goes_on(start: Start) -> None:
+    runner = runner_of(start, *LINE)
+    before = chain(runner)
+    remove(runner, pattern="[ab]", wait=False)
+    result = remove(runner, pattern="[ab]")
+    assert (result["merged"], names(runner), before - chain(runner)) == (True, ["user", "c"], 2)

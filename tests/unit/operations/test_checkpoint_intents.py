@@ -11,7 +11,11 @@ from typing import Any
 
 import pytest
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import checkpoint_intents as intents
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_intents import CheckpointIntent, MachineIntent
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_intents import (
+    BegunJob,
+    CheckpointIntent,
+    MachineIntent,
+)
 from ansible_collections.agentless.hyperv.plugins.modules import hyperv_checkpoint, hyperv_checkpoint_info, hyperv_cleanup
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,7 +31,8 @@ __all__ = ["start"]
 VM = "0A1B2C3D-0000-4000-8000-00000000ABCD"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 INTENT = CheckpointIntent("patch-1", "0a1b2c3d", NOW, (
-    MachineIntent(VM, "standard", "production_only"), MachineIntent(VM[:-1] + "E", None, None)))
+    MachineIntent(VM, "standard", "production_only", BegunJob("Msvm_ConcreteJob", "0A1B"), "application"),
+    MachineIntent(VM[:-1] + "E", None, None)), "before \u00fcpdate")
 FOLDER = "C:\\ProgramData\\agentless.hyperv\\intents"
 Start = Callable[..., Any]
 
@@ -57,6 +62,15 @@ def test_any_text_is_an_intent_or_none(text: str) -> None:
 def test_a_text_that_is_not_to_be_trusted_says_nothing(old: bytes, new: bytes) -> None:
     assert old in INTENT.dump()
     assert intents.from_output(listed(INTENT.file_name, INTENT.dump().replace(old, new, 1))) == ()
+
+
+@pytest.mark.parametrize(("old", "new"), [
+    (b"Msvm_ConcreteJob", b"Win32_Process"), (b'"0A1B"', b'"0A\\u000a1B"'), (b'"0A1B"', b"7"), (b'"job"', b'"jobs"'),
+])
+def test_a_job_that_is_not_to_be_trusted_is_none(old: bytes, new: bytes) -> None:
+    assert old in INTENT.dump()
+    read = intents.from_output(listed(INTENT.file_name, INTENT.dump().replace(old, new, 1)))
+    assert [one.job for one in read[0].machines] == [None, None]
 
 
 def test_what_may_have_come_of_an_intent() -> None:
