@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The agentless.hyperv authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Msvm_ImageManagementService: looking at virtual disks and validating chains (operations 1.4, 3.4, wire 3.4)."""
+"""Msvm_ImageManagementService: looking at virtual disks, validating and mending chains (operations 1.4, 3.4, 5.7, wire 3.4)."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from simulator.cim.cimxml import format_instance
 from simulator.cim.model import CimValue
 from simulator.cim.provider import Invocation, MethodOutcome
 from simulator.disks.layout import VhdxError
+from simulator.disks.vhdx import Vhdx
 from simulator.hyperv import ids
 from simulator.hyperv.diskstore import DiskFacts
 from simulator.hyperv.jobs import JobFailure
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from simulator.hyperv.role import HyperV
 
 FAILED, ACCESS_DENIED, INVALID_PARAMETER, IN_USE, FILE_NOT_FOUND, CYCLE = 32768, 32769, 32773, 32774, 32779, 32787
-VALIDATE_JOB = 9
+VALIDATE_JOB, SET_PARENT_JOB = 9, 0
 SHARING_VIOLATION = 0x80070020
 PARENT_MISMATCH = 0xC03A000E
 PARENT_NOT_FOUND = 0xC03A000D
@@ -97,6 +98,37 @@ class Images:
         job = self._role.jobs.start(VALIDATE_JOB, 2.0, [], effect=self._validation(path), class_name="Msvm_StorageJob",
                                     owner=call.caller.account.display)
         return {"Job": job.ref, "ReturnValue": 4096}
+
+    def set_parent(self, call: Invocation) -> MethodOutcome:
+        """SetParentVirtualHardDisk: a storage job; one that is not the parent the disk was made from is refused, unless told otherwise."""
+        child, parent = call["ChildPath"], call["ParentPath"]
+        if not call.caller.is_hyperv_administrator:
+            return {"ReturnValue": ACCESS_DENIED}
+        if not isinstance(child, str) or not isinstance(parent, str) or call["LeafPath"]:
+            return {"ReturnValue": INVALID_PARAMETER}  # a child in the middle of an open chain is not simulated
+        ignoring = call["IgnoreIDMismatch"] is True
+        job = self._role.jobs.start(SET_PARENT_JOB, 1.0, [], effect=lambda: self._tie(child, parent, ignoring=ignoring),
+                                    class_name="Msvm_StorageJob", owner=call.caller.account.display)
+        self._role.host.note_change(f"{call.method} {child}")
+        return {"Job": job.ref, "ReturnValue": 4096}
+
+    def _tie(self, child: str, parent: str, *, ignoring: bool) -> None:
+        role, files = self._role, self._role.host.files
+        known = role.file(child)
+        if known is not None and any(user.live for user in role.users_of(known)):
+            raise JobFailure(IN_USE, "The process cannot access the file because it is being used by another process.",
+                             hresult=SHARING_VIOLATION, child=child, parent=parent)
+        for path in (child, parent):
+            if not files.exists(path):
+                raise JobFailure(FILE_NOT_FOUND, f"The virtual hard disk '{path}' was not found.", hresult=0x80070002, child=child,
+                                 parent=parent)
+        try:
+            with Vhdx.open(files.real_path(child)) as image:
+                image.set_parent(files.real_path(parent), parent, ignore_linkage=ignoring)
+        except (VhdxError, ValueError) as error:
+            raise JobFailure(FAILED, str(error), hresult=PARENT_MISMATCH, child=child, parent=parent) from error
+        if known is not None:
+            known.parent = role.adoption.file(parent)
 
     def _validation(self, path: str) -> Callable[[], None]:
         def run() -> None:

@@ -111,6 +111,7 @@ def _methods(role: HyperV, summaries: Summaries) -> dict[str, dict[str, MethodHa
         "Msvm_ImageManagementService": {
             "GetVirtualHardDiskSettingData": images.get_setting_data,
             "GetVirtualHardDiskState": images.get_state,
+            "SetParentVirtualHardDisk": images.set_parent,
             "ValidateVirtualHardDisk": images.validate,
         },
         "Msvm_ReplicationService": {
