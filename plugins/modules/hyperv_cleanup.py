@@ -110,6 +110,8 @@ found:
           V(intent), V(lease), V(folder) or V(file).
         - V(checkpoint_policy) is a machine whose policy is not its own. That it is removed means that it is put back. Nothing is done about
           one that somebody has changed since.
+        - Of interrupted restores V(planned_vm), V(drill_vm), V(restored_files) and V(intent). V(suspect_planned_vm) may have come of
+          one, V(foreign_planned_vm) was left by somebody else. Neither is ever touched.
         - V(job) is the folder of a task on the host. V(destination) is a folder at a share where the run may have left an incomplete copy.
       type: str
       returned: always
@@ -123,6 +125,7 @@ found:
         - V(unknown_age) when the host does not tell its age, V(suspect) for an intent of which a suspect shadow copy or checkpoint may
           have come, and for such a checkpoint, V(damaged) for an intent or a lease that cannot be understood, V(kept) for what
           O(include_kept=false) leaves.
+        - V(suspect) and V(foreign) for planned virtual machines that are not provably ours, or not ours.
         - V(foreign_content) for a folder that holds something else, or a task or folder among ours that no run made.
         - V(unsearched) for a folder at a share that a task will look into, V(destination_needs_task) when O(run_as=session) has none to do
           so, and V(destination_missing) when the volume, or the folder at the share, is not there or could not be read. The intent stays.

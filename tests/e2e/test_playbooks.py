@@ -19,6 +19,7 @@ from simulator.fileserver import FileServerSpec
 from simulator.fleet import Fleet
 from simulator.hyperv.spec import CheckpointSpec, DiskSpec
 from simulator.windows.spec import ShareSpec, VolumeSpec
+from support.exported import export
 
 BACKUP = CHECKOUT / "playbooks" / "backup.yml"
 ROLE = "agentless.hyperv.backup"
@@ -97,7 +98,10 @@ FILE_SERVERS = (
 def test_the_examples_run(start_fleet: Callable[..., Fleet], controller: Controller, module: str) -> None:
     taken = (CheckpointSpec("c", "before-patch"),) if module == "hyperv_checkpoint_revert" else ()
     site = host("HV01", vm("sql01"), vm("web02", checkpoints=taken), domain="example.test", accounts=(ADMIN, BACKUP_ACCOUNT))
-    fleet = start_fleet(site, file_servers=FILE_SERVERS)
+    fleet = start_fleet(site, file_servers=FILE_SERVERS, speed=40.0 if module == "hyperv_restore" else 1.0)
+    if module == "hyperv_restore":
+        with fleet.locked():
+            export(fleet.hosts["HV01"].host, "sql01", "E:\\Backup")
     run = controller.play(examples(module), controller.inventory(winrm(fleet), {"backup_password": BACKUP_ACCOUNT.password}))
     assert run.code == 0, run.output
 

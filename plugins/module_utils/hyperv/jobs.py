@@ -95,21 +95,33 @@ def read_job(reader: CimReader, reference: Reference) -> Job | None:
         return None
 
 
-def error_texts(reader: CimReader, reference: Reference) -> tuple[str, ...]:
-    """The messages of ``GetErrorEx``, in the host's language; empty when there are none or the job is gone."""
+@dataclass(frozen=True)
+class JobError:
+    """One error of a job: ``message_id`` is a number that does not depend on the host's language, ``message`` does."""
+
+    message_id: str | None
+    message: str
+
+
+def errors_of(reader: CimReader, reference: Reference) -> tuple[JobError, ...]:
+    """The errors of ``GetErrorEx``, all of them; empty when there are none or the job is gone."""
     try:
         answer = reader.ask(reference, "GetErrorEx", {})
     except NotFound:
         return ()
-    messages = []
+    found = []
     for text in answer.out.texts("Errors"):
         try:
-            message = parse_instance(text, reference.namespace).text("Message")
+            error = parse_instance(text, reference.namespace)
+            found.append(JobError(error.text("MessageID"), error.text("Message") or ""))
         except (ValueError, ProtocolError):
-            message = text
-        if message:
-            messages.append(message)
-    return tuple(messages)
+            found.append(JobError(None, text))
+    return tuple(error for error in found if error.message or error.message_id)
+
+
+def error_texts(reader: CimReader, reference: Reference) -> tuple[str, ...]:
+    """The messages of ``GetErrorEx``, in the host's language; empty when there are none or the job is gone."""
+    return tuple(error.message for error in errors_of(reader, reference) if error.message)
 
 
 def hresult_in(texts: tuple[str, ...]) -> int | None:

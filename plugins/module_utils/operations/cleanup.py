@@ -24,6 +24,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations import
     cleanup_findings,
     cleanup_runs,
     cleanup_shares,
+    restore_leftovers,
     run_as,
     shadow_facts,
 )
@@ -83,10 +84,11 @@ def look_at(reader: CimReader, clock: Clock, scope: Scope, identity: Identity) -
     """
     facts = shadow_facts.read(reader, storage=False)
     folders, saved = state_contents.read_strays(reader, facts.folder)
-    announced = cleanup_checkpoints.read(reader, clock, facts.folder, facts.contents)
+    restores = restore_leftovers.read(reader, facts.folder, facts.contents)
+    announced = cleanup_checkpoints.read(reader, clock, facts.folder, restore_leftovers.without(facts.contents, facts.folder, restores))
     runs = cleanup_runs.read(reader, facts.folder, facts.now)
     shares = Shares(cleanup_shares.UNSEARCHED if identity.task is not None else cleanup_shares.NEEDS_TASK)
-    read = Read(facts, runs, scope, shares, announced, (), folders, saved)
+    read = Read(facts, runs, scope, shares, announced, (), folders, saved, restores)
     read = replace(read, copies=cleanup_copies.find(reader, cleanup_findings.quiet_intents(read), facts.volumes))
     return Look(read, cleanup_findings.judge(read))
 

@@ -21,6 +21,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations import
     checkpoint_repair,
     checkpoint_steps,
     cleanup_copies,
+    cleanup_restores,
     cleanup_runs,
     cleanup_shares,
     shadow_lifecycle,
@@ -30,6 +31,8 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.cleanu
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.cleanup_copies import IncompleteCopy
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.cleanup_runs import REMOVABLE, Judge, OurTask, RunFacts, Scope
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.cleanup_shares import Shares
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.restore_intents import RestoreIntent
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.restore_leftovers import RestoreFacts
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.shadow_facts import ShadowFacts
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.ownership import OURS, SUSPECT
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import tasks
@@ -87,6 +90,7 @@ class Findings:
     intents: tuple[tuple[Finding, Intent], ...] = ()
     announced: tuple[tuple[Finding, CheckpointIntent], ...] = ()
     leases: tuple[tuple[Finding, LeaseFolder], ...] = ()
+    restores: tuple[Finding, ...] = ()
     others: tuple[Finding, ...] = ()
 
     def all(self) -> tuple[Finding, ...]:
@@ -94,7 +98,7 @@ class Findings:
         pairs: Iterable[tuple[Finding, object]] = (
             *self.shadows, *self.links, *self.jobs, *self.copies, *self.places, *((one[0], None) for one in self.policies),
             *self.intents, *self.announced, *self.leases)
-        return (*(finding for finding, _unused in pairs), *self.others)
+        return (*(finding for finding, _unused in pairs), *self.restores, *self.others)
 
     def removable(self) -> tuple[Finding, ...]:
         """What may be removed now."""
@@ -119,10 +123,13 @@ class Read:
     """Folders of an interrupted making of the state folder."""
     saved: tuple[Entry, ...] = ()
     """Access lists that were saved to be read."""
+    restores: RestoreFacts = field(default_factory=RestoreFacts)
 
     def judge(self) -> Judge:
         """Who decides about runs."""
-        return cleanup_runs.judge_of(self.runs, (*self.facts.contents.intents, *self.announced.intents), self.facts.now, self.scope)
+        intents: tuple[Intent | CheckpointIntent | RestoreIntent, ...] = (*self.facts.contents.intents, *self.announced.intents,
+                                                                          *self.restores.intents)
+        return cleanup_runs.judge_of(self.runs, intents, self.facts.now, self.scope)
 
 
 def quiet_intents(read: Read) -> tuple[Intent, ...]:
@@ -162,6 +169,7 @@ class _Sorter:
             tuple(self._wanted(self._intent(intent, intent.name in strange) for intent in facts.contents.intents)),
             tuple(self._wanted(self._announced(intent) for intent in self.read.announced.intents)),
             tuple(self._wanted(self._lease(lease) for lease in self.read.runs.leases)),
+            tuple(finding for finding in self._restores() if self.read.scope.wants(finding.run_id)),
             tuple(finding for finding in self._others() if self.read.scope.wants(finding.run_id)))
 
     def _wanted(self, pairs: Iterable[tuple[Finding, _Thing]]) -> Iterator[tuple[Finding, _Thing]]:
@@ -273,6 +281,11 @@ class _Sorter:
         leftover = Leftover("lease", lease.name, lease.path, f'rmdir /s /q "{lease.path}"')
         status = DAMAGED if lease.found.damage is not None else self.judge.status(run_id, age)
         return Finding(leftover, lease.name, status, age, run_id), lease
+
+    def _restores(self) -> Iterator[Finding]:
+        facts = self.read.facts
+        for leftover, status, age, run_id in cleanup_restores.found(self.read.restores, facts.folder, self.judge, facts.now):
+            yield Finding(leftover, leftover.id, status, age, run_id)
 
     def _others(self) -> Iterator[Finding]:
         contents = self.read.facts.contents

@@ -16,6 +16,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations import
     checkpoint_intents,
     cleanup_checkpoints,
     cleanup_copies,
+    cleanup_restores,
     shadow_lifecycle,
 )
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.cleanup_findings import Finding, Findings, Read
@@ -102,6 +103,7 @@ class Removal:
         self._jobs()
         self._copies()
         self._policies()
+        self._restores()
         for found, intent in self._findings.intents:
             if found.removable and intent.stem not in self._blocked:
                 self._try(found, shadow_lifecycle.forget, self._tools, [intent])
@@ -165,6 +167,22 @@ class Removal:
             if found.identity in self.problems:
                 self.left_at_shares.add(found.identity)
                 self._blocked.add(copy.intent.stem)
+
+    def _restores(self) -> None:
+        """Run by run: planned machines, machines of drills, files, intents."""
+        going = [found for found in self._findings.restores if found.removable]
+        for run_id in dict.fromkeys(found.run_id for found in going if found.run_id is not None):
+            mine = [found for found in going if found.run_id == run_id]
+            if not all(self._may(found) for found in mine):
+                continue
+            self._tools.progress(f"removing what the restore {run_id} left")
+            try:
+                left = {one.id.lower() for one in cleanup_restores.sweep(self._tools, self._read.restores, run_id)}
+            except HypervError as error:
+                self.problems.update({found.identity: error.message for found in mine})
+                continue
+            self.problems.update({found.identity: f"{found.leftover.id} is still there." for found in mine
+                                  if found.leftover.id.lower() in left})
 
     def _may(self, finding: Finding) -> bool:
         problem = self._leases.problem(finding.run_id)

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_intents import CheckpointIntent
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.restore_intents import RestoreIntent
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import job_runs, leases, state_contents, tasks
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.leases import LeaseFolder, Runs
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import Intent, StateFolder
@@ -128,7 +129,7 @@ class Judge:
         return REMOVABLE if min(known) >= self.scope.older_than else TOO_YOUNG
 
 
-def judge_of(runs: RunFacts, intents: Iterable[Intent | CheckpointIntent], now: datetime, scope: Scope) -> Judge:
+def judge_of(runs: RunFacts, intents: Iterable[Intent | CheckpointIntent | RestoreIntent], now: datetime, scope: Scope) -> Judge:
     """The judge for what was read. A job's folder counts from its last change: a result waits as long to be taken over."""
     ages: dict[str, timedelta] = {}
     seen = [(intent.run_id, now - intent.host_time) for intent in intents]

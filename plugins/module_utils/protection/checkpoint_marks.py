@@ -13,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.naming import is_run_id
 
-_LINE = re.compile(r"\[agentless\.hyperv((?: [a-z]+=[A-Za-z0-9:_-]+)+)\]")
+LINE = re.compile(r"\[agentless\.hyperv((?: [a-z]+=[A-Za-z0-9:_-]+)+)\]")
+"""A mark of any kind: words of our own between brackets, and nothing else on the line."""
 _GUID = re.compile(r"[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}\Z")
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -49,13 +50,13 @@ def stamped(text: str | None, mark: Mark) -> str:
 
 def without_marks(text: str | None) -> str:
     """Notes for people: everything but lines that are marks."""
-    return "\n".join(line for line in (text or "").splitlines() if not _LINE.fullmatch(line.strip())).strip("\n")
+    return "\n".join(line for line in (text or "").splitlines() if not LINE.fullmatch(line.strip())).strip("\n")
 
 
 def mark_of(checkpoint_id: str, notes: str | None) -> Mark | None:
     """The mark in the notes of a checkpoint; None when there is none, or only one of another checkpoint, or one nobody of ours wrote."""
     for line in reversed((notes or "").splitlines()):
-        found = _LINE.fullmatch(line.strip())
+        found = LINE.fullmatch(line.strip())
         mark = None if found is None else _read(found.group(1))
         if mark is not None and mark.checkpoint_id == checkpoint_id.upper():
             return mark
