@@ -51,6 +51,7 @@ class Adoption:
         """
         found = {} if read is None else read
         if path.lower() not in found:
+            found[path.lower()] = _missing(path)  # what a chain in a circle comes back to
             found[path.lower()] = self._file(path, found)
         return found[path.lower()]
 
@@ -61,7 +62,7 @@ class Adoption:
         self._role.forget_file(path)
         facts = self.facts(path)
         if facts is None:
-            return VhdFile(path, KIND_DYNAMIC, format_of(path), 0, MIB, "", exists=False)
+            return _missing(path)
         parent = None if facts.parent_path is None else self.file(self._parent(path, facts.parent_path), read)
         return self._role.register_file(
             VhdFile(path, facts.kind, facts.format, facts.virtual_size, facts.block_size, facts.disk_id, parent, made=True))
@@ -77,7 +78,7 @@ class Adoption:
     def _parent(self, path: str, named: str) -> str:
         """The parent beside a disk comes before the one that is named in full, as the relative path does (MS-VHDX 2.6.2.6.3)."""
         beside = f"{path.rpartition(chr(92))[0]}\\{named.rpartition(chr(92))[2]}"
-        return beside if self._role.host.files.exists(beside) else named
+        return beside if beside.lower() != path.lower() and self._role.host.files.exists(beside) else named
 
     def _is_used(self, file: VhdFile) -> bool:
         return any(file is link for machine in (*self._role.machines.values(), *self._role.planned.values())
@@ -148,6 +149,10 @@ class Adoption:
             for index, file in checkpoint.files.items():
                 if not all(link.exists for link in file.chain()):
                     checkpoint.files[index] = self.file(file.path, read)
+
+
+def _missing(path: str) -> VhdFile:
+    return VhdFile(path, KIND_DYNAMIC, format_of(path), 0, MIB, "", exists=False)
 
 
 def base_of(leaf: VhdFile | None) -> VhdFile | None:

@@ -20,7 +20,7 @@ from simulator.hyperv.jobs import JobFailure
 from simulator.hyperv.model import FORMAT_VHD, KIND_DIFFERENCING, Checkpoint, Configuration, Disk, Machine, VhdFile
 from simulator.hyperv.spec import MIB, CheckpointKind
 from simulator.hyperv.texts import default_name
-from simulator.windows.errors import SHARING_VIOLATION, Win32Error
+from simulator.windows.errors import ACCESS_DENIED, SHARING_VIOLATION, Win32Error
 
 if TYPE_CHECKING:
     from simulator.hyperv.role import HyperV
@@ -48,7 +48,8 @@ class Wish:
 def failure(error: Win32Error) -> JobFailure:
     """The end of a job that met an error of a file."""
     code = IN_USE if error.code == SHARING_VIOLATION else FAILED
-    return JobFailure(code, f"The operation failed on '{error.path}'.", hresult=0x80070000 | error.code)
+    reason = ": General access denied error" if error.code == ACCESS_DENIED else ""
+    return JobFailure(code, f"The operation failed on '{error.path}'{reason}.", hresult=0x80070000 | error.code)
 
 
 def has_memory(machine: Machine) -> bool:

@@ -115,6 +115,8 @@ class Exports:
 
     def _slice(self, run: _Run) -> None:
         knobs = self._role.knobs
+        if run.job.stopping:
+            return
         if run.trouble is not None:
             raise run.trouble
         if not run.slices:

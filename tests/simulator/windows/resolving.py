@@ -285,7 +285,7 @@ class Resolver:
             if known is None:
                 raise Win32Error(errors.LOGON_FAILURE, path.text())
             sids = known
-        if not {principal_sid(name, machine) for name in (*share.grants, *share.readers)} & sids:
+        if not {principal_sid(name, machine) for name in (*share.grants, *share.readers, *share.admitted)} & sids:
             raise Win32Error(errors.ACCESS_DENIED, path.text())
         return sids
 

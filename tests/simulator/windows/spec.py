@@ -68,10 +68,11 @@ class ShareSpec:
     """One SMB share of the host.
 
     ``grants`` are the principals with full control of share and folder: ``Everyone``, ``DOMAIN\\NAME``, ``DOMAIN\\HOST$`` or a SID;
-    ``readers`` may only read.
+    ``readers`` may only read; ``admitted`` pass the share and find what the access list of the folder says without them.
     """
 
     name: str
     path: str
     grants: tuple[str, ...] = ("Everyone",)
     readers: tuple[str, ...] = ()
+    admitted: tuple[str, ...] = ()

@@ -62,7 +62,7 @@ class Bench:
         self.changes: list[str] = []
         self.repository = Repository(Schema.load(), os_version)
         root.mkdir(parents=True, exist_ok=True)
-        self.files = FileSystem(root, self.clock, self.note_change, machine=name, network=network)
+        self.files = FileSystem(root, self.clock, self.note_change, machine=name, domain=domain, network=network)
         for volume in volumes or (VolumeSpec("C:"), VolumeSpec("D:"), VolumeSpec("E:")):
             self.files.add_volume(volume)
         self.certificates = CertificateStore(self.fqdn, self.clock.now(), certificates)
