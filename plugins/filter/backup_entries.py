@@ -24,6 +24,13 @@ options:
     description: What P(agentless.hyperv.backup_plan#filter) returned.
     type: dict
     required: true
+  moved:
+    description: What P(agentless.hyperv.backup_moved#filter) returned for the virtual machines that moved meanwhile.
+    type: dict
+  again:
+    description: The results of the loop over the tasks of O(moved), in their order. They take the place of the first ones.
+    type: list
+    elements: dict
 """
 
 EXAMPLES = r"""
@@ -53,6 +60,7 @@ _value:
     size: {description: Bytes of its files., type: int, returned: always}
     leftovers: {description: What could not be removed from the host., type: list, elements: dict, returned: always}
     pruned: {description: Older copies that were removed., type: list, elements: dict, returned: always}
+    owner: {description: "Inventory name of the host that it had moved to, where it was copied.", type: str, returned: always}
 """
 
 from collections.abc import Callable, Mapping
@@ -66,19 +74,44 @@ def _entry(vm: Any, task: Mapping[str, Any], values: Mapping[str, Any]) -> dict[
     told = {key: values.get(key) for key in ("error_code", "msg", "hint", "consistency")}
     return {"vm": vm, "policy": task["policy"], "method": task["method"], "changed": bool(values.get("changed")),
             "failed": bool(values.get("failed", True)), **told, **{key: manifest.get(key) for key in ("folder", "run_id", "taken", "size")},
-            "leftovers": values.get("leftovers") or [], "pruned": values.get("pruned") or []}
+            "leftovers": values.get("leftovers") or [], "pruned": values.get("pruned") or [], "owner": task.get("owner")}
+
+
+def _label(vm: Any, task: Mapping[str, Any]) -> Any:
+    """A machine as the plan knows it: the module has only the text that it was asked for when the machine is not there any more."""
+    if not isinstance(vm, Mapping) or vm.get("vm_id"):
+        return vm
+    return next((one for one in task["vms"] if str(one.get("vm_id")).lower() == str(vm.get("name")).lower()), vm)
 
 
 def _of_task(task: Mapping[str, Any], result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The entries of one task. Without results nothing was begun for any of its VMs."""
     if isinstance(result.get("results"), (list, tuple)):
-        return [_entry(values["vm"], task, values) for values in result["results"]]
+        return [_entry(_label(values["vm"], task), task, values) for values in result["results"]]
+    if result.get("skipped"):
+        failure: dict[str, Any] = {"error_code": "blackout", "msg": "The blackout of the site began before these copies were.",
+                                   "hint": "The next run copies them; begin earlier, or shorten the blackout."}
+        return [_entry(vm, task, failure) for vm in task["vms"]]
     failure = {"msg": result.get("msg") or "The task has no result.", "failed": True,
                **{key: result.get(key) for key in ("error_code", "hint", "leftovers")}}
     return [_entry(vm, task, failure) for vm in task["vms"]]
 
 
-def backup_entries(results: Any, plan: Any) -> list[dict[str, Any]]:
+def _second_tries(entries: list[dict[str, Any]], moved: Any, again: Any) -> list[dict[str, Any]]:
+    """The entries, with those of a second try at another host in the place of the first; and where the others are that moved."""
+    tasks = [] if moved is None else moved.get("tasks", [])
+    later = [entry for task, result in zip(tasks, again or (), strict=False) for entry in _of_task(task, result)]
+    second = {entry["vm"]["vm_id"]: entry for entry in later}
+    elsewhere = {} if moved is None else moved.get("elsewhere", {})
+    found = []
+    for entry in entries:
+        vm_id = (entry["vm"] or {}).get("vm_id")
+        hint = {"hint": f"It moved to the node {elsewhere[vm_id]}, which is no host of this play."} if vm_id in elsewhere else {}
+        found.append(second.get(vm_id, {**entry, **hint}))
+    return found
+
+
+def backup_entries(results: Any, plan: Any, moved: Any = None, again: Any = None) -> list[dict[str, Any]]:
     """The filter. Raises AnsibleFilterError for what is no plan, or more results than tasks."""
     if not isinstance(plan, Mapping) or not {"tasks", "unavailable"} <= set(plan):
         raise AnsibleFilterError("backup_entries needs a plan of backup_plan.")
@@ -91,7 +124,7 @@ def backup_entries(results: Any, plan: Any) -> list[dict[str, Any]]:
                    "msg": f"The method {task['method']} of the policy {task['policy']} is not available yet.",
                    "hint": "Use a policy with the method vss_copy."}
         entries += [_entry(vm, task, failure) for vm in task["vms"]]
-    return entries
+    return _second_tries(entries, moved, again)
 
 
 class FilterModule:

@@ -125,6 +125,8 @@ POLICY_SPEC: dict[str, Any] = {
     "vss_wait": {"type": "int"},
     "writers": {"type": "str", "choices": ["none", "hyperv"]},
     "csv_any_node": {"type": "bool"},
+    "target_limit": {"type": "int"},
+    "target_wait": {"type": "int"},
     "accept_inconsistent": {"type": "bool"},
     "run_as": {"type": "str", "choices": ["system", "account", "session"]},
     "run_as_user": {"type": "str"},
@@ -140,6 +142,8 @@ ACCOUNT_OPTIONS = frozenset({"run_as_user", "run_as_password"})
 SECRETS = frozenset({"run_as_password"})
 """Never part of a plan: it is a fact, and the item of a loop, and both are shown."""
 
+_MOST_SLOTS = 32
+"""As the modules have it; a filter knows nothing of hosts."""
 _GUID = re.compile(r"\{?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\}?\Z", re.IGNORECASE)
 
 
@@ -272,7 +276,9 @@ def _meanings(options: Mapping[str, Any]) -> Iterable[str]:
         yield str(error).rstrip(".")
     if "run_id" in options and not naming.is_run_id(options["run_id"]):
         yield f"run_id {options['run_id']!r} may have letters, digits and hyphens, at most 40"
-    yield from (f"{key} must be more than 0" for key in ("timeout", "vss_wait") if options.get(key, 1) < (key == "timeout"))
+    if not 0 <= options.get("target_limit", 0) <= _MOST_SLOTS:
+        yield f"target_limit must be between 0 and {_MOST_SLOTS}"
+    yield from (f"{key} must be more than 0" for key in ("timeout", "vss_wait", "target_wait") if options.get(key, 1) < (key == "timeout"))
 
 
 def _fitting(method: str, options: Mapping[str, Any], own: Mapping[str, Any]) -> Iterable[str]:

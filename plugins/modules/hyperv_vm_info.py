@@ -87,6 +87,17 @@ host:
     clock_skew: {description: Host time minus controller time in seconds. More than 300 is a warning., type: float, returned: success}
     last_boot: {description: When the host started., type: str, returned: success}
     cluster: {description: Name of its failover cluster. None when it is in none or O(gather) leaves it out., type: str, returned: success}
+cluster_roles:
+  description: The virtual machines of the whole failover cluster, also those of other nodes.
+  returned: with V(cluster) of O(gather), on a node of a cluster
+  type: list
+  elements: dict
+  contains:
+    vm_id: {description: GUID; null where the cluster does not tell it., type: str, returned: always}
+    role: {description: Name of the resource., type: str, returned: always}
+    group: {description: Name of the group., type: str, returned: always}
+    owner_node: {description: Node that owns it., type: str, returned: always}
+    state: {description: State of the resource., type: str, returned: always}
 vm:
   description: The virtual machine.
   returned: with O(name) or O(vm_id)
@@ -321,6 +332,8 @@ def run(call: Call) -> dict[str, Any]:
         "changed": False, "host": vm_result.host_result(facts), "duplicates": inventory.duplicates(facts.machines),
         "vanished": [{"vm_id": machine.vm_id, "name": machine.name} for machine in facts.vanished],
     }
+    if facts.cluster is not None:
+        result["cluster_roles"] = vm_result.cluster_roles(facts.cluster)
     result.update({"vm": found[0]} if single else {"vms": found, "missing": list(missing)})
     return result
 

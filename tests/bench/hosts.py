@@ -9,9 +9,11 @@ host with its counters, until its standard input ends.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +24,10 @@ from simulator.fleet import Fleet
 from simulator.hyperv.spec import GIB, MIB, CheckpointSpec, DiskSpec, GuestSpec, VmSpec
 from simulator.soap.counters import Counters
 from simulator.spec import HostSpec
+from simulator.windows.files import FileSystem, Location
 from simulator.windows.spec import VolumeSpec
+
+from bench import powershell
 
 _END_SECONDS = 300.0
 """Thousands of files of simulated disks have to be removed."""
@@ -60,6 +65,8 @@ class Wish:
     machines: int
     tiny: bool = False
     speed: float = 0.0
+    interpreter: bool = False
+    """Whether there is a powershell.exe that answers at once."""
 
     def names(self) -> tuple[str, ...]:
         """The hosts' names."""
@@ -81,6 +88,10 @@ class Hosts:
     def counters(self, name: str) -> Counters:
         """What that host answered so far."""
         return Counters(**self._ask(json.dumps(name)))
+
+    def plant(self, first: str, destination: str) -> None:
+        """Give every host the copies that the host ``first`` has: under its own name, of its own VMs."""
+        self._ask(json.dumps({"first": first, "destination": destination}))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._process.communicate(timeout=_END_SECONDS)
@@ -107,14 +118,63 @@ def serve(asked: TextIO, answered: TextIO) -> int:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         fleet = Fleet([host(name, machines) for name in wish.names()], Path(folder), speed=wish.speed)
         try:
+            for simulated in fleet.simulated.values() if wish.interpreter else ():
+                simulated.processes.more_programs["powershell"] = powershell.run
             fleet.start()
             _say(answered, {name: running.port for name, running in fleet.hosts.items()})
             for line in asked:
+                request = json.loads(line)
                 with fleet.locked():
-                    _say(answered, fleet.hosts[json.loads(line)].host.counters.as_dict())
+                    if isinstance(request, str):
+                        _say(answered, fleet.hosts[request].host.counters.as_dict())
+                    else:
+                        _say(answered, plant(fleet, request["first"], request["destination"]))
         finally:
             fleet.close()
     return 1 if fleet.bugs() else 0
+
+
+def plant(fleet: Fleet, first: str, destination: str) -> int:
+    """Copies of one host at all others, as their own runs would have left them; the number of files. Their disks are empty files of the
+    same size: a run with nothing to do reads manifests and sizes."""
+    source = fleet.hosts[first].host
+    ids = {machine.name: machine.id for machine in source.hyperv.machines.values()}
+    files = [place for place in _below(source.files, source.files.resolve(f"{destination}\\{first}")) if not place.is_directory]
+    texts = {place.path.text(): source.files.read_file(place.path.text()) for place in files if place.path.text().endswith(".json")}
+    for name, running in fleet.hosts.items():
+        if name == first:
+            continue
+        target = running.host
+        own = {machine.name: machine.id for machine in target.hyperv.machines.values()}
+        renamed = [(first, name)] + [(ids[vm][:8].upper(), own[vm][:8].upper()) for vm in ids]
+        exact = [(form(ids[vm]), form(own[vm])) for vm in ids for form in (str.lower, str.upper)]
+        for place in files:
+            old = place.path.text()
+            new = _replaced(old, renamed)
+            for depth in range(2, new.count("\\") + 1):
+                folder = "\\".join(new.split("\\")[:depth])
+                if not target.files.exists(folder):
+                    target.files.create_directory(folder)
+            text = texts.get(old)
+            if text is not None:
+                target.files.write_file(new, _replaced(text.decode("ascii"), [*exact, *renamed]).encode("ascii"))
+            else:
+                target.files.write_file(new, b"")
+                os.truncate(target.files.real_path(new), place.real.stat().st_size)
+    return len(files)
+
+
+def _below(files: FileSystem, place: Location) -> Iterator[Location]:
+    for entry in files.children(place):
+        yield entry
+        if entry.is_directory:
+            yield from _below(files, entry)
+
+
+def _replaced(text: str, pairs: list[tuple[str, str]]) -> str:
+    for old, new in pairs:
+        text = text.replace(old, new)
+    return text
 
 
 def _say(answered: TextIO, what: object) -> None:

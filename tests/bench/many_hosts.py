@@ -76,6 +76,7 @@ def play(folder: Path, ports: dict[str, int], collections: Path, tasks: list[dic
         "PATH": f"{binaries}:{os.environ.get('PATH', os.defpath)}", "HOME": str(folder), "LC_ALL": "C.UTF-8", "NO_COLOR": "1",
         "ANSIBLE_HOME": str(folder / "home"), "ANSIBLE_COLLECTIONS_PATH": str(collections), "ANSIBLE_NOCOWS": "1",
         "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).parent / "callbacks"), "ANSIBLE_CALLBACKS_ENABLED": "cost",
+        "ANSIBLE_LIBRARY": str(folder / "library"),
         "ANSIBLE_ACTION_PLUGINS": str(Path(__file__).parent / "action_plugins"),
         "COST_FILE": str(record), "RESULT_FILE": str(folder / "result.json")}
     log = folder / "output"

@@ -13,6 +13,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.integratio
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.inventory import HostFacts, condition_of
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.consistency import judge_all
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.cluster import Cluster
 
 
 def iso(moment: datetime | None) -> str | None:
@@ -29,6 +30,12 @@ def host_result(facts: HostFacts) -> dict[str, Any]:
         "time": iso(system.local_time), "clock_skew": round(system.clock_skew.total_seconds(), 1), "last_boot": iso(system.last_boot),
         "cluster": facts.cluster.name if facts.cluster else None,
     }
+
+
+def cluster_roles(cluster: Cluster) -> list[dict[str, Any]]:
+    """The VMs of a whole cluster, by their roles."""
+    return [{"vm_id": role.vm_id.strip("{}").lower() if role.vm_id else None, "role": role.name, "group": role.group,
+             "owner_node": role.owner_node, "state": role.state} for role in cluster.roles]
 
 
 def vm_result(facts: HostFacts, machine: Machine, gather: Collection[str]) -> dict[str, Any]:

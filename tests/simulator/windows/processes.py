@@ -16,7 +16,18 @@ from simulator.windows.errors import Win32Error
 from simulator.windows.files import FileSystem
 from simulator.windows.firewall import Firewall
 from simulator.windows.identity import Token
-from simulator.windows.programs.base import Context, HostFacts, Memory, NeedInput, NotSimulated, Nowhere, Pipe, Speeds, Steps
+from simulator.windows.programs.base import (
+    Context,
+    HostFacts,
+    Memory,
+    NeedInput,
+    NotSimulated,
+    Nowhere,
+    Pipe,
+    Program,
+    Speeds,
+    Steps,
+)
 from simulator.windows.programs.table import programs_of
 from simulator.windows.vss import VssService
 
@@ -116,6 +127,8 @@ class ProcessHost:
         self.unseen: Callable[[NotSimulated], None] | None = None
         self.vss: VssService | None = None
         self.firewall: Firewall | None = None
+        self.more_programs: dict[str, Program] = {}
+        """What a bench puts beside the programs of Windows, by name without extension."""
         self._next_pid = 3000
 
     def start(self, caller: Caller, command_line: str, environment: Mapping[str, str], directory: str | None, *, job: str | None,
@@ -173,7 +186,8 @@ class ProcessHost:
         token = identity.token_for(caller, self.facts.name, self.facts.domain)
         variables = self.environment(token, environment)
         return Context(self.facts, self.files, self.clock, token, variables, self._directory(directory, variables, token), codepage,
-                       Pipe(), Memory(), Memory(), self.speeds, programs_of(self.facts), self.vss, self.firewall)
+                       Pipe(), Memory(), Memory(), self.speeds, {**programs_of(self.facts), **self.more_programs}, self.vss,
+                       self.firewall)
 
     def _launch(self, context: Context, image: str, line: str, steps: Steps, job: str | None,
                 on_exit: Callable[[SimProcess], None] | None = None) -> SimProcess:
