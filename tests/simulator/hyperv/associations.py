@@ -182,6 +182,7 @@ class Associations:
             "Msvm_SystemExportSettingData": self._of_machine("Msvm_SystemExportSettingData", element, _export, dict(current)),
             "Msvm_SystemReplicationRelationship": self._of_machine("Msvm_SystemReplicationRelationship", antecedent, _relations),
             "Msvm_ElementSettingData": self._element_settings(),
+            "Msvm_ReplicaSystemDependency": self._dependencies(),
             "Msvm_AffectedJobElement": self._job_elements("Msvm_AffectedJobElement", "Msvm_ConcreteJob"),
             "Msvm_AffectedStorageJobElement": self._job_elements("Msvm_AffectedStorageJobElement", "Msvm_StorageJob"),
         }
@@ -191,6 +192,18 @@ class Associations:
         return {
             "Msvm_ReferencePointOfVirtualSystem": ("Msvm_VirtualSystemReferencePoint", self._reference_points),
         }
+
+    def _dependencies(self) -> Association:
+        """Replicas and their test machines."""
+        def pairs(caller: Caller) -> Iterator[Pair]:
+            for machine in self._role.visible(caller):
+                for test in self._role.replica.drills.tests_of(machine) if machine.pins else ():
+                    yield machine_ref(machine), machine_ref(test)
+
+        def follow(position: int) -> Callable[[Ref, Caller], Iterable[Pair]]:
+            return lambda ref, caller: [pair for pair in pairs(caller) if pair[position] == ref]
+
+        return Association(self._role, "Msvm_ReplicaSystemDependency", ("Antecedent", "Dependent"), pairs, follow(0), follow(1))
 
     def _reference_points(self) -> Association:
         return self._of_machine("Msvm_ReferencePointOfVirtualSystem", ("Antecedent", "Dependent"), _points)

@@ -70,6 +70,7 @@ def children_of(machine: Machine, file: VhdFile) -> list[VhdFile]:
 def mergeable(machine: Machine) -> list[Pair]:
     """What could be merged now, links in the middle of a chain before those whose child is a leaf."""
     found: list[Pair] = []
+    pinned = {id(link) for files in machine.pins.values() for file in files.values() for link in file.chain()}
     for disk in all_disks(machine):
         if disk.spec.shared or disk.base is None or disk.base.format == FORMAT_VHD:  # the older format has no merges here
             continue
@@ -77,7 +78,7 @@ def mergeable(machine: Machine) -> list[Pair]:
         links = {id(f): f for tip in needed for f in down_to_base(disk, tip)}
         for file in links.values():
             children = [other for other in links.values() if other.parent is file]
-            if len(children) == 1 and not any(file is tip for tip in needed):
+            if len(children) == 1 and not any(file is tip for tip in needed) and id(children[0]) not in pinned:
                 found.append(Pair(disk, file, children[0]))
     return sorted(found, key=lambda pair: any(pair.child is disk.leaf for disk in machine.disks))
 

@@ -8,7 +8,7 @@ those are merged later (:mod:`simulator.hyperv.merges`). All methods raise JobFa
 """
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -176,10 +176,20 @@ class Checkpoints:
 
     def leave_orphans(self, machine: Machine) -> None:
         """A creation died on the way: the machine writes to new leaves, and no checkpoint explains them (operations F-11)."""
+        self.fork(machine)
+
+    def fork(self, machine: Machine) -> dict[int, VhdFile]:
+        """The machine goes on in new leaves; the files that are frozen by it, for whoever needs them."""
+        files = {disk.index: disk.leaf for disk in machine.disks if disk.medium in _SNAPSHOTTABLE and disk.leaf is not None}
+        self.switch_to(machine, files)
+        return files
+
+    def switch_to(self, machine: Machine, files: Mapping[int, VhdFile]) -> None:
+        """The machine goes on in new leaves on top of these files; it is off, or they are what it has."""
         self._prepare(machine)
-        disks = [disk for disk in machine.disks if disk.medium in _SNAPSHOTTABLE and disk.leaf is not None]
+        disks = [disk for disk in machine.disks if disk.index in files]
         try:
-            leaves = self._make_leaves(machine, disks, {disk.index: disk.leaf for disk in disks if disk.leaf is not None})
+            leaves = self._make_leaves(machine, disks, dict(files))
         except Win32Error as error:
             raise failure(error) from error
         self._switch(machine, leaves)
@@ -208,9 +218,9 @@ class Checkpoints:
             self._role.disks.remove_system_files(Configuration(machine, checkpoint))
             machine.checkpoints.pop(checkpoint.id, None)
         machine.config_changed = self._role.clock.now()
-        self._drop(machine, before)
+        self.drop(machine, before)
 
-    def _drop(self, machine: Machine, before: Collection[VhdFile]) -> None:
+    def drop(self, machine: Machine, before: Collection[VhdFile]) -> None:
         """Remove the files that nobody needs any more; one that is open stays behind. What is left may have to be merged."""
         for file in chains.dead(before, machine):
             try:
@@ -250,7 +260,7 @@ class Checkpoints:
         self._role.disks.add_system_files(own)
         machine.current_parent = machine.last_applied = checkpoint
         guests.restore(self._role, machine, checkpoint.phase)
-        self._drop(machine, before)
+        self.drop(machine, before)
 
     def _set_state(self, machine: Machine, checkpoint: Checkpoint) -> None:
         """Saved with a standard checkpoint of a running machine, else off (operations 2.5)."""

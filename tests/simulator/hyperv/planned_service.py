@@ -17,7 +17,7 @@ from simulator.hyperv.compatibility import problems, too_new
 from simulator.hyperv.definitions import Definition, DefinitionError
 from simulator.hyperv.export_service import absolute
 from simulator.hyperv.jobs import Job, JobFailure
-from simulator.hyperv.knobs import DESTROY_SYSTEM_JOB, IMPORT_JOB, REALIZE_JOB, VALIDATE_PLANNED_JOB
+from simulator.hyperv.knobs import DESTROY_SYSTEM_JOB, END_TEST_JOB, IMPORT_JOB, REALIZE_JOB, VALIDATE_PLANNED_JOB
 from simulator.hyperv.model import Machine
 from simulator.hyperv.provider import machine_of
 from simulator.windows.errors import FILE_NOT_FOUND, SHARING_VIOLATION, Win32Error
@@ -217,7 +217,10 @@ class PlannedSystems:
             raise ProviderRefusal(INVALID_PARAMETER, "no such machine")
         if machine.busy is not None or (not machine.planned and machine.state not in ("off", "saved", "critical")):
             raise ProviderRefusal(INVALID_STATE, "the machine runs, or something is done to it")
-        return self._start(call, DESTROY_SYSTEM_JOB, [machine], lambda job: self._destroy(machine))
+        if self._role.replica.drills.tests_of(machine):
+            raise ProviderRefusal(INVALID_STATE, "a test machine hangs on the replica")
+        kind = END_TEST_JOB if machine.replication_mode == 3 else DESTROY_SYSTEM_JOB
+        return self._start(call, kind, [machine], lambda job: self._destroy(machine))
 
     def _destroy(self, machine: Machine) -> None:
         role = self._role

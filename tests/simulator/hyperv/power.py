@@ -16,6 +16,7 @@ from simulator.hyperv.diskstore import worker
 from simulator.hyperv.integration import component
 from simulator.hyperv.jobs import JobFailure
 from simulator.hyperv.model import Machine
+from simulator.hyperv.replica.failover import startable
 from simulator.windows.errors import SHARING_VIOLATION, Win32Error
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class Power:
         if requested == 4:
             shutdown = component(machine, "shutdown")
             return shutdown.enabled and shutdown.status == "ok"
-        return not (requested == 2 and machine.replication_mode in (2, 4))
+        return requested != 2 or startable(machine)
 
     def _check_start(self, machine: Machine) -> None:
         """JobFailure: what a machine needs to run is not there, or in somebody else's hands (operations 3.5, F-04)."""

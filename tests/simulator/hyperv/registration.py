@@ -82,7 +82,7 @@ def _tables(role: HyperV) -> dict[str, ClassProvider]:
 
 def _methods(role: HyperV, summaries: Summaries) -> dict[str, dict[str, MethodHandler]]:
     management, images = Management(role), Images(role)
-    server, relations = role.replica.server, role.replica.relations
+    server, relations, failovers = role.replica.server, role.replica.relations, role.replica.failovers
     planned, resources = PlannedSystems(role), ResourceService(role)
     return {
         "Msvm_VirtualSystemManagementService": {
@@ -133,6 +133,11 @@ def _methods(role: HyperV, summaries: Summaries) -> dict[str, dict[str, MethodHa
             "GetReplicationStatisticsEx": relations.get_statistics,
             "ResetReplicationStatistics": relations.reset_statistics,
             "ResetReplicationStatisticsEx": relations.reset_statistics,
+            "TestReplicaSystem": role.replica.drills.begin,
+            "InitiateFailover": failovers.initiate,
+            "RevertFailover": failovers.revert,
+            "CommitFailover": failovers.commit,
+            "ReverseReplicationRelationship": failovers.reverse,
             "ChangeReplicationModeToPrimary": not_here,
             "InitiateFailback": not_here,
             "StartService": not_supported,

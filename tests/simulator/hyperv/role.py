@@ -120,6 +120,7 @@ class HyperV:
         """The machine leaves the host (moved or destroyed); its files stay. KeyError: unknown."""
         source = self.machines if machine_id.upper() in self.machines else self.planned
         machine = source.pop(machine_id.upper())
+        self.replica.machine_removed(machine)
         self.exports.forget(machine)
         self.merges.forget(machine)
         self.disks.release(machine)

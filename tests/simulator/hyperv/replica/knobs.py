@@ -51,5 +51,11 @@ class ReplicaKnobs:
     """D-22: how IncludedDisks names disks, both when it is read and when it is written."""
     cancel_planned: Literal["request", "revert"] = "request"
     """D-23: what takes a prepared planned failover back: RequestReplicationStateChange to 3, or RevertFailover, on the primary."""
+    reverse_unplanned: Literal["copy", "replicate"] = "copy"
+    """After a failover that was not planned: reverse replication waits for a first copy (state 1), or compares and replicates."""
+    test_name: str = "{} - Test"
+    """D-24: the name of a test machine."""
+    test_connected: bool = False
+    """D-24: whether its adapters are connected as those of the replica."""
     relationship_of_all: bool = False
     """A machine that is not replicated has a row of Msvm_ReplicationRelationship, too, in state 0."""

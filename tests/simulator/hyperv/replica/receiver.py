@@ -10,6 +10,7 @@ from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING
 
 from simulator.disks.layout import VhdxError
+from simulator.hyperv import chains
 from simulator.hyperv.checkpoints import Wish
 from simulator.hyperv.jobs import JobFailure
 from simulator.hyperv.model import CONFIG_VERSIONS, Checkpoint, Configuration, Disk, Machine, Relation
@@ -19,8 +20,6 @@ from simulator.hyperv.replica.network import ACCESS_DENIED, UNKNOWN_MACHINE, Unr
 from simulator.hyperv.replica.state import (
     APPLICATION,
     CRITICAL,
-    FAILED_OVER,
-    FAILING_OVER,
     INITIAL,
     PLANNED,
     RESYNCING,
@@ -29,7 +28,7 @@ from simulator.hyperv.replica.state import (
     RelationSettings,
     Statistics,
 )
-from simulator.hyperv.spec import CheckpointKind, DiskSpec, NicSpec, RelationSpec
+from simulator.hyperv.spec import CheckpointKind, DiskSpec, RelationSpec
 from simulator.windows.errors import DISK_FULL, Win32Error
 
 if TYPE_CHECKING:
@@ -223,21 +222,26 @@ class Receiver:
         if (history > 0 and (due or delta.kind == APPLICATION)) or delta.kind == PLANNED:
             self._role.checkpoints.create(machine, Wish(_KINDS.get(delta.kind, "replica")))
             inbound.last_point = delta.time
-        self.prune(machine, history)
+        self.prune(machine, history, planned=delta.kind != PLANNED)
 
-    def prune(self, machine: Machine, history: int) -> None:
-        """Only so many recovery points stay, the newest; one that a test machine hangs on keeps its files."""
+    def prune(self, machine: Machine, history: int, *, planned: bool = False) -> None:
+        """Only so many recovery points stay, the newest; ``planned``: that of a planned failover that came to nothing goes."""
         surplus = [point for point in points(machine) if point.kind != "replica_planned"][:-history or None]
+        surplus += [point for point in points(machine) if planned and point.kind == "replica_planned"]
         if surplus:
             self._role.checkpoints.destroy(machine, surplus)
 
     # -- copies ----------------------------------------------------------------------------------------------------
 
-    def prepare_files(self, machine: Machine, relation: Relation, indexes: Collection[int]) -> None:
-        """The disks of a first copy exist, empty unless they were there. Unreachable: there is no room."""
+    def prepare_files(self, machine: Machine, relation: Relation, indexes: Collection[int]) -> bool:
+        """The disks of a first copy exist, empty unless they were there; whether one was. Unreachable: there is no room."""
         mapping = _inbound(relation).disks
+        there = False
         for disk in machine.disks:
-            if disk.leaf is None or disk.leaf.made or disk.index not in {mapping.get(index) for index in indexes}:
+            if disk.leaf is None or disk.index not in {mapping.get(index) for index in indexes}:
+                continue
+            if disk.leaf.exists:
+                there = True
                 continue
             disk.leaf.exists = True
             try:
@@ -245,6 +249,7 @@ class Receiver:
             except Win32Error as error:
                 disk.leaf.exists = False
                 raise Unreachable(0x80070000 | error.code, f"'{disk.leaf.path}' could not be made.") from error
+        return there
 
     def digests(self, machine: Machine, relation: Relation, index: int) -> Digests:
         """What the replica of a drive of the primary holds."""
@@ -272,14 +277,12 @@ class Receiver:
         machine.relations.remove(relation)
         if not any(r.inbound is not None for r in machine.relations):
             machine.replication_mode = 1 if machine.relations else 0
+        before = chains.disposable(machine)
+        machine.pins.clear()
         doomed = points(machine)
         if doomed:
             self._role.checkpoints.destroy(machine, doomed)
-
-    @staticmethod
-    def failed_over(relation: Relation) -> bool:
-        """Whether this side is the machine now, or on the way."""
-        return relation.state in (FAILED_OVER, FAILING_OVER, 6)
+        self._role.checkpoints.drop(machine, before)
 
 
 def _inbound(relation: Relation) -> Inbound:
@@ -295,8 +298,3 @@ def _file_name(disk: Disk) -> str:
 def _version(text: str) -> tuple[int, int]:
     major, _unused, minor = text.partition(".")
     return int(major), int(minor or 0)
-
-
-def without_switches(nics: Iterable[NicSpec]) -> tuple[NicSpec, ...]:
-    """The same adapters, none of them connected."""
-    return tuple(replace(nic, switch=None) for nic in nics)

@@ -7,6 +7,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from simulator.hyperv.model import Machine, Relation
+from simulator.hyperv.replica.drills import Drills
+from simulator.hyperv.replica.failover import Failovers
 from simulator.hyperv.replica.knobs import ReplicaKnobs
 from simulator.hyperv.replica.media import Media
 from simulator.hyperv.replica.network import ReplicaNetwork
@@ -31,6 +33,8 @@ class Replica:
         self.relations = Relations(role)
         self.media = Media(role)
         self.requests = StateRequests(role)
+        self.failovers = Failovers(role)
+        self.drills = Drills(role)
         self.network = network or ReplicaNetwork()
         self.network.register(role)
         self._senders: dict[int, Sender] = {}
@@ -46,6 +50,14 @@ class Replica:
             self.network.clocks.add(self._role.clock)
         return found
 
+    def machine_removed(self, machine: Machine) -> None:
+        """A machine left the host."""
+        for relation in machine.relations:
+            self.drop_sender(relation)
+            if relation.inbound is not None and relation.inbound.timer is not None:
+                relation.inbound.timer.cancel()
+        self.drills.machine_removed(machine)
+
     def drop_sender(self, relation: Relation) -> None:
         """Nothing is sent any more."""
         sender = self._senders.pop(id(relation), None)
@@ -56,7 +68,9 @@ class Replica:
         """The management service restarted: relations go on, what was under way begins anew."""
         for sender in list(self._senders.values()):
             sender.service_restarted()
+        self.drills.service_restarted()
         for machine in self._role.machines.values():
             for relation in machine.relations if "relations" in machine.__dict__ else ():
+                self.failovers.service_restarted(relation)
                 if relation.inbound is not None and relation.inbound.waiting:
                     self.receiver.apply(machine, relation)

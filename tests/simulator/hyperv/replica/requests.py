@@ -88,10 +88,10 @@ class StateRequests:
             READY: {INITIAL: (STOP_COPY_JOB, lambda: self._cancel_copy(machine, relation, READY))},
             INITIAL: {},
             REPLICATING: {
-                PAUSED: (STATE_JOB, lambda: self._resume(machine, relation)),
-                CRITICAL: (STATE_JOB, lambda: self._resume(machine, relation)),
+                PAUSED: (STATE_JOB, lambda: self.resume(machine, relation)),
+                CRITICAL: (STATE_JOB, lambda: self.resume(machine, relation)),
                 RESYNC_PAUSED: (STATE_JOB, lambda: self._resync_again(machine, relation)),
-                PREPARED: (CANCEL_SYNC_JOB, lambda: self._resume(machine, relation)),
+                PREPARED: (CANCEL_SYNC_JOB, lambda: self.resume(machine, relation)),
             },
             PREPARED: {REPLICATING: (SYNC_JOB, lambda: None)},
             PAUSED: {
@@ -131,7 +131,8 @@ class StateRequests:
             sender.exported = None
         relation.state = state
 
-    def _resume(self, machine: Machine, relation: Relation) -> None:
+    def resume(self, machine: Machine, relation: Relation) -> None:
+        """Go on with replication, or with the first copy if that was not done."""
         relation.reason = None
         sender = self._role.replica.sender(machine, relation)
         if sender is not None and relation.last_time is None:  # the first copy was not done yet

@@ -113,12 +113,10 @@ class Sender:
 
     def service_restarted(self) -> None:
         """The management service is back: what was under way begins anew (operations 0.3)."""
-        copy, cycle = self._copy, self._cycle
+        copy = self._copy
         self.stop()
         if not self._alive:
             return
-        if cycle is not None and cycle.done is not None:
-            cycle.done(None)
         if copy is not None:
             self.begin_copy(copy.indexes, copy.state, copy.job.job_type, compare=copy.compare)
         else:
@@ -206,11 +204,9 @@ class Sender:
         try:
             server, machine, relation = self.other_side()
             server.replica.receiver.take(machine, relation, cycle.delta)
+            self._delivered(cycle, relation)
         except Unreachable as refused:
             error = refused
-        if error is None:
-            self._delivered(cycle)
-        else:
             self._failed(error)
         if cycle.done is not None:
             cycle.done(error)
@@ -218,8 +214,9 @@ class Sender:
             failure = None if error is None else JobFailure(FAILED, error.message, hresult=error.hresult)
             self._role.jobs.complete(cycle.job, failure)
 
-    def _delivered(self, cycle: _Cycle) -> None:
+    def _delivered(self, cycle: _Cycle, other: Relation) -> None:
         delta, relation = cycle.delta, self.relation
+        relation.statistics.last_test = other.statistics.last_test or relation.statistics.last_test
         self.baseline.has(delta.pieces)
         self._failures = 0
         relation.reason = None
@@ -332,8 +329,8 @@ class Sender:
         relation.state = self.relation.state = copy.state
         for disk in self._disks(copy.indexes).values():
             server.replica.receiver.add_disk(machine, relation, disk)
-        server.replica.receiver.prepare_files(machine, relation, copy.indexes)
-        if copy.compare:
+        there = server.replica.receiver.prepare_files(machine, relation, copy.indexes)
+        if copy.compare or (there and not self.baseline.digests):
             for index in copy.indexes:
                 self.baseline.digests[index] = server.replica.receiver.digests(machine, relation, index)
                 self.baseline.seen.pop(index, None)

@@ -146,7 +146,7 @@ class Relations:
             raise ProviderRefusal(INVALID_STATE, "the virtual machine is busy")
         refuse_old_format(machine)
         given = embedded(self._role, call, "ReplicationSettingData", CLASS)
-        self._check_identity(machine, given, 1 if extended else 0)
+        self.check_identity(machine, given, 1 if extended else 0)
         base = RelationSettings()
         if extended:
             base = replace(base, interval=300)
@@ -166,7 +166,8 @@ class Relations:
             raise ProviderRefusal(INVALID_STATE, "the replica cannot be extended now")
 
     @staticmethod
-    def _check_identity(machine: Machine, given: Instance, index: int) -> None:
+    def check_identity(machine: Machine, given: Instance, index: int) -> None:
+        """ProviderRefusal 32773: settings of another machine or relation."""
         own = {"InstanceID": ids.settings_id(machine.id, "HVR", index), "VirtualSystemIdentifier": machine.id}
         for name, wanted in own.items():
             if given[name] is not None and str(given[name]).lower() != wanted.lower():
@@ -263,7 +264,7 @@ class Relations:
         machine = self.machine(call)
         relation = self.outbound(machine)
         given = embedded(self._role, call, "ReplicationSettingData", CLASS)
-        self._check_identity(machine, given, relation.index)
+        self.check_identity(machine, given, relation.index)
         wanted = changed(relation.settings, given)
         disks = given["IncludedDisks"]
         included = relation.settings.included if disks is None else read_disks(self._role, machine, disks)
@@ -332,7 +333,7 @@ class Relations:
         relation = self.named(machine, call["ReplicationRelationship"])
         if relation.inbound is not None and any(other.index > relation.index for other in machine.relations):
             raise ProviderRefusal(INVALID_STATE, "the extended relation goes first")
-        if machine.pins:
+        if self._role.replica.drills.tests_of(machine):
             raise ProviderRefusal(INVALID_STATE, "a test machine hangs on the replica")
         if machine.busy is not None:
             raise ProviderRefusal(INVALID_STATE, "the virtual machine is busy")

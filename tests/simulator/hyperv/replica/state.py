@@ -4,13 +4,13 @@
 """What a replication relation is on one side: settings, states, figures, and what came in (operations 7.3 to 7.5)."""
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from simulator.clock import Timer
+    from simulator.hyperv.model import Checkpoint
     from simulator.hyperv.replica.content import Piece
 
 PROVIDER = "22391CDC-272C-4DDF-BA88-9BEFB1A0975C"
@@ -116,5 +116,7 @@ class Inbound:
     imported: str | None = None
     """Which export was taken in."""
     timer: Timer | None = None
-    reverted: Mapping[str, object] | None = None
-    """What a failover that is not committed would go back to."""
+    before: int = 0
+    """The state before a failover."""
+    parent: Checkpoint | None = None
+    """What the machine grew from before a failover."""

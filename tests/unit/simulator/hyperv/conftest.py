@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from simulator.hyperv.cluster import Cluster
@@ -14,6 +15,7 @@ from simulator.spec import ClusterSpec
 from simulator.windows.spec import VolumeSpec
 from unit.simulator.hyperv.bench import Bench, MakeBench
 from unit.simulator.hyperv.checkpoint_bench import MakePatient, Patient, spec
+from unit.simulator.hyperv.replica_bench import MakePair, Pair
 
 
 @pytest.fixture
@@ -48,3 +50,19 @@ def make_cluster() -> Callable[..., Cluster]:
         return Cluster(ClusterSpec("HVC1", nodes, owners or {}), "example.test")
 
     return make
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[MakePair]:
+    """Makes two hosts, or three, that can replicate."""
+    made: list[Pair] = []
+
+    def make(**options: Any) -> Pair:
+        made.append(Pair(tmp_path / f"pair{len(made)}", **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        for side in one.sides:
+            for guest in side.role.guests.values():
+                guest.close()

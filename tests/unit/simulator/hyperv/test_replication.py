@@ -4,9 +4,7 @@
 """Relations between two hosts: made, copied, kept up, paused, broken, resynchronised, ended."""
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,21 +16,6 @@ from unit.simulator.hyperv.bench import V2
 from unit.simulator.hyperv.replica_bench import GUID, HTTP, RELATION, SETTINGS, VM, MakePair, Pair, relation_id, text
 
 HOUR = 3600.0
-
-
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[MakePair]:
-    made: list[Pair] = []
-
-    def make(**options: Any) -> Pair:
-        made.append(Pair(tmp_path / str(len(made)), **options))
-        return made[-1]
-
-    yield make
-    for one in made:
-        for side in one.sides:
-            for guest in side.role.guests.values():
-                guest.close()
 
 
 # -- settings without a relation ----------------------------------------------------------------------------------------
