@@ -115,6 +115,7 @@ POLICY_SPEC: dict[str, Any] = {
     "method": {"type": "str", "choices": [*AVAILABLE, *LATER], "default": "vss_copy"},
     "destination": {"type": "str"},
     "max_age": {"type": "str"},
+    "rpo": {"type": "str"},
     "run_id": {"type": "str"},
     "keep": {"type": "dict", "options": {rule: {"type": "int"} for rule in retention.RULES}},
     "timezone": {"type": "str"},
@@ -132,7 +133,7 @@ POLICY_SPEC: dict[str, Any] = {
     "run_as_user": {"type": "str"},
     "run_as_password": {"type": "str", "no_log": True},
 }
-"""What a policy can say; the values other than the method are options of the module of the method."""
+"""What a policy can say; the values other than ``method`` and ``rpo``, which is for reports, are options of the module of the method."""
 FOREIGN = {
     "vss_copy": frozenset({"accept_inconsistent"}),
     "live_copy": frozenset({"consistency", "consistency_fallback", "writers", "vss_wait", "csv_any_node"}),
@@ -268,8 +269,9 @@ def _for_every_policy(defaults: Mapping[str, Any]) -> dict[str, Any]:
 def _meanings(options: Mapping[str, Any]) -> Iterable[str]:
     """What is of the right type and means nothing."""
     try:
-        if "max_age" in options:
-            freshness.parse_age(options["max_age"])
+        for age in ("max_age", "rpo"):
+            if age in options:
+                freshness.parse_age(options[age])
         retention.parse_keep(_set(options.get("keep", {})))
         retention.zone(options.get("timezone", "UTC"))
     except ValueError as error:

@@ -13,7 +13,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.protection.host_n
     unique_names,
     without_doubles,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 A, B, C = "AAAAAAAA-0000-0000-0000-000000000001", "AAAAAAAA-0000-0000-0000-000000000002", "BBBBBBBB-0000-0000-0000-000000000003"
@@ -61,6 +61,7 @@ names = st.text(max_size=8) | st.sampled_from(("a", "A", "a_AAAAAAAA", "a_AAAAAA
 machines = st.builds(Listed, st.sampled_from(("h", "H", "h.x")), st.sampled_from((A, B, C)), names, st.sampled_from(("", "replica")))
 
 
+@settings(deadline=None)
 @given(st.lists(machines, max_size=8, unique=True), st.sets(names, max_size=3), st.randoms())
 def test_every_machine_has_a_safe_name_of_its_own_whatever_the_order(vms: list[Listed], taken: set[str], random: object) -> None:
     found = unique_names(vms, taken)

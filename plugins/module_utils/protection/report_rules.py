@@ -1,0 +1,185 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is wrong with the protection of a VM, and what to do about it: pure rules, each with a stable code."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.consistency import reaches
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import LEVELS
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report_facts import (
+    LEFT_OUT,
+    UNDECIDED,
+    UNPROTECTED,
+    CopyFacts,
+    DestinationFacts,
+    Policy,
+    VmFacts,
+)
+
+STATUSES = ("unprotected", "no_copy", "overdue", "failed", "unknown", "weaker", "attention", "ok", "left_out", "replica")
+"""The worst first. Each but the last three is also the code of the problem that leads to it, or of the first of several."""
+SEVERE = ("unprotected", "no_copy", "overdue", "failed")
+_STATUS_OF = {"method_not_available": "no_copy", "undecided": "unknown", "destination_unread": "unknown"}
+DAY = timedelta(days=1)
+USUAL_RPO = timedelta(hours=26)
+"""A run each night, and two hours for it to take longer than the night before."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """``rpo``: how old the last good copy may be where the policy does not say it; None: by the age that the policy allows. ``lag``: how
+    far behind a replica may be."""
+
+    rpo: timedelta | None = None
+    lag: timedelta = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with one VM: ``text`` says what, ``advice`` what to do."""
+
+    code: str
+    text: str
+    advice: str = ""
+
+    def as_data(self) -> dict[str, str]:
+        """The form in the JSON document."""
+        return {"code": self.code, "text": self.text, "advice": self.advice}
+
+
+@dataclass(frozen=True)
+class Replica:
+    """How far a replica is behind its VM."""
+
+    state: str
+    health: str
+    lag: timedelta | None
+
+
+@dataclass(frozen=True)
+class Case:
+    """A VM with what is known of its copies. ``others``: copies that do not count; ``unread``: its destination, when nobody could look."""
+
+    vm: VmFacts
+    last: CopyFacts | None
+    age: timedelta | None
+    rpo: timedelta | None
+    others: int
+    unread: DestinationFacts | None
+    replica: Replica | None
+
+
+def rpo_of(policy: Policy | None, limits: Limits) -> timedelta | None:
+    """How old the last good copy of a VM may be. A policy that lets copies be older than a day is allowed a night more than that."""
+    if policy is None:
+        return None
+    if policy.rpo is not None:
+        return policy.rpo
+    if limits.rpo is not None:
+        return limits.rpo
+    return USUAL_RPO if policy.max_age is None or policy.max_age <= DAY else policy.max_age + USUAL_RPO
+
+
+def span(value: timedelta) -> str:
+    """A duration for people: ``45 min``, ``26 h``, ``9 days``."""
+    minutes = int(value.total_seconds() // 60)
+    if minutes < 120:
+        return f"{max(0, minutes)} min"
+    return f"{minutes // 60} h" if minutes < 72 * 60 else f"{minutes // 1440} days"
+
+
+def judge(case: Case, limits: Limits) -> tuple[Problem, ...]:
+    """All problems of a VM, the worst first. What was left out on purpose, and a replica, have only those of the machine itself."""
+    found = [*_of_copies(case), *_of_run(case), *_of_replication(case, limits), *_of_machine(case.vm)]
+    return tuple(sorted(found, key=lambda problem: STATUSES.index(_status(problem.code))))
+
+
+def status_of(vm: VmFacts, problems: tuple[Problem, ...]) -> str:
+    """One word for a VM; problems of the machine itself do not change that of one that was left out."""
+    if vm.protection == LEFT_OUT:
+        return "left_out"
+    if problems:
+        return _status(problems[0].code)
+    return "replica" if vm.is_replica else "ok"
+
+
+def _status(code: str) -> str:
+    return _STATUS_OF.get(code, code if code in STATUSES else "attention")
+
+
+def _of_copies(case: Case) -> Iterator[Problem]:
+    vm, policy = case.vm, case.vm.policy
+    if vm.is_replica or vm.protection == LEFT_OUT:
+        return
+    if vm.protection == UNPROTECTED:
+        yield Problem("unprotected", "No entry of backup_vms matches it: nothing protects it.",
+                      "Add an entry for it, or one with policy: none to leave it out on purpose.")
+        return
+    if vm.protection == UNDECIDED or policy is None:
+        yield Problem("undecided", "Whether it is to be protected is not known: backup_vms is not set for its host, or means nothing.",
+                      "Set backup_vms for this host, and check it with the role backup in check mode.")
+        return
+    if not policy.available:
+        yield Problem("method_not_available", f"The method {policy.method} of its policy is not available.",
+                      "Give it a policy with another method.")
+        return
+    yield from _of_age(case, policy)
+    if case.last is not None and not _reaches(case.last.achieved, policy.consistency):
+        yield Problem("weaker", f"The last good copy is {case.last.achieved}-consistent; its policy asks for {policy.consistency}.",
+                      "hyperv_vm_info says under readiness what stands in the way.")
+
+
+def _of_age(case: Case, policy: Policy) -> Iterator[Problem]:
+    if case.unread is not None:
+        yield Problem("destination_unread", f"Its copies are not known: {case.unread.msg or case.unread.path}",
+                      "See that the host can read the destination, as the identity of the policy.")
+    if case.last is None:
+        if case.unread is None:
+            others = f" {case.others} are there that do not count: unverified, inconsistent or incomplete." if case.others else ""
+            yield Problem("no_copy", f"There is no good copy of it at {policy.destination or 'any destination'}.{others}",
+                          "Run the role backup for its host and look at what it says.")
+    elif case.age is not None and case.rpo is not None and case.age > case.rpo:
+        yield Problem("overdue", f"The last good copy is {span(case.age)} old; {span(case.rpo)} are allowed.",
+                      "See whether the nightly run took place, and what it said.")
+
+
+def _reaches(achieved: str, wanted: str) -> bool:
+    return achieved in LEVELS and wanted in LEVELS and reaches(achieved, wanted)
+
+
+def _of_run(case: Case) -> Iterator[Problem]:
+    outcome = case.vm.outcome
+    if outcome is None or (case.vm.is_replica and outcome.error_code == "replica_vm"):
+        return
+    if outcome.failed:
+        code = f" ({outcome.error_code})" if outcome.error_code else ""
+        yield Problem("failed", f"The last run failed{code}: {outcome.msg or 'it gave no reason.'}", outcome.hint or "")
+    if outcome.leftovers:
+        yield Problem("leftovers", f"The last run left {outcome.leftovers} thing(s) on the host.", "Run the role shadow_cleanup.")
+
+
+def _of_replication(case: Case, limits: Limits) -> Iterator[Problem]:
+    replica = case.replica
+    if replica is None:
+        return
+    if replica.health in ("warning", "critical"):
+        yield Problem("replica_health", f"Replication is in state {replica.state}, health {replica.health}.",
+                      "Look at the relation with hyperv_vm_info, and resume or resynchronise it.")
+    if replica.lag is not None and replica.lag > limits.lag:
+        yield Problem("replica_lag", f"The replica is {span(replica.lag)} behind; {span(limits.lag)} are allowed.",
+                      "See that the replica server is reachable and has space.")
+
+
+def _of_machine(vm: VmFacts) -> Iterator[Problem]:
+    if vm.storage_offline:
+        yield Problem("storage_offline", "The storage of its configuration cannot be reached.",
+                      "Bring the storage back before the next run.")
+    if vm.health not in (None, "ok"):
+        yield Problem("health", f"The host says that its health is {vm.health}.", "Look at it in Hyper-V Manager.")
+    for finding in vm.findings:
+        yield Problem(f"checkpoint_{finding.get('code')}", str(finding.get("text") or ""), "See the role checkpoint_cleanup.")
+

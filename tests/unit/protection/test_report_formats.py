@@ -1,0 +1,169 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whatever a machine, a policy or a message is called, each format says exactly that and nothing else comes of it."""
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import json
+import re
+import sys
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import jsonschema
+import pytest
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection import report_style, report_text
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.markup import Html, element, shown
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report import Report
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report_facts import clipped
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report_html import as_html, size, span_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parent))
+from report_site import copy, host, plan, report, vm
+
+SCHEMA = json.loads((Path(__file__).resolve().parents[3] / "docs" / "report.schema.json").read_text(encoding="utf-8"))
+HOSTILE = ("</td><script>alert(1)</script>", "<img src=x onerror=alert(1)>", "' onclick='x", '"><b>', "{{ 7 * 7 }}{% raw %}", "=1+1", "+A1",
+           "-2", "@SUM(A1)", "\tx", "\rx", "\nx", 'a"b\\c\nd', "]]>", "<!--", "\u202egnp.exe", "\x00\x1b[31m", "\ud800", "\uffff",
+           "\U0001f512", "&lt;", "a,b;c", "", " ", "'=1", "</style><p>", "\u2028")
+unhurried = settings(deadline=None, max_examples=60)
+texts = st.sampled_from(HOSTILE) | st.text(max_size=12)
+
+
+class Page(HTMLParser):
+    """A page as a browser reads it: its elements, their attributes, the text of its cells."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: Counter[str] = Counter()
+        self.attributes: set[str] = set()
+        self.names: list[str] = []
+        self._inside = False
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.attributes |= {name for name, _value in attrs}
+        if tag == "bdi":
+            self._inside = True
+            self.names.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = self._inside and tag != "bdi"
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.names[-1] += data
+
+
+def site(name: str, message: str, policy: str) -> Report:
+    chosen = plan(1)
+    chosen["tasks"][0]["policy"] = policy
+    failed = {"vm": {"vm_id": vm(1)["vm_id"]}, "failed": True, "error_code": "x", "msg": message or "m", "hint": message or "h"}
+    given = host(vm(1, name), vm(2, name), plan=chosen, copies=[copy(1, 8, folder=message)], results=[failed])
+    return report(given, {"host": "gone", "info": {"error_code": "x", "msg": message or "m"}})
+
+
+PLAIN = Page(as_html(site("plain", "message", "gold")))
+
+
+@unhurried
+@given(texts, texts, texts)
+def test_the_page_holds_text_and_no_more_markup_than_it_would_otherwise(name: str, message: str, policy: str) -> None:
+    written = as_html(site(name, message, policy))
+    page = Page(written)
+    assert page.tags == PLAIN.tags
+    assert page.attributes == PLAIN.attributes
+    assert not {attribute for attribute in page.attributes if attribute.startswith("on") or attribute in ("src", "href", "style")}
+    assert page.names.count(shown(clipped(name)) or "(no name)") >= 4
+    assert written.isascii()
+    assert max(map(len, written.splitlines())) < 8000
+
+
+@unhurried
+@given(texts, texts, texts)
+def test_the_table_has_no_formula_and_reads_back(name: str, message: str, policy: str) -> None:
+    written = report_text.as_csv(site(name, message, policy))
+    assert written.encode("utf-8")
+    rows = list(csv.DictReader(io.StringIO(written, newline="")))
+    assert len(rows) == 2
+    for row in rows:
+        assert row["vm"].removeprefix("'") == clipped(name).removeprefix("'")
+        assert not [value for value in row.values() if value.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))]
+
+
+@unhurried
+@given(texts, texts)
+def test_labels_end_where_they_should(name: str, policy: str) -> None:
+    sample = re.compile(r'agentless_hyperv_[a-z_]+(?:\{[a-z_]+="(?:[^"\\\n]|\\[\\"n])*"(?:,[a-z_]+="(?:[^"\\\n]|\\[\\"n])*")*\})? -?\d+')
+    for line in report_text.as_prometheus(site(name, "m", policy)).rstrip("\n").split("\n"):
+        assert line.startswith("# ") or sample.fullmatch(line), line
+
+
+@unhurried
+@given(texts, texts)
+def test_the_test_suites_are_xml_with_the_same_cases(name: str, message: str) -> None:
+    root = ElementTree.fromstring(report_text.as_junit(site(name, message, "gold")))
+    assert [(suite.get("name"), suite.get("tests"), suite.get("failures"), suite.get("errors")) for suite in root] == [
+        ("gone", "1", "0", "1"), ("hv01", "2", "1", "1")]
+
+
+@unhurried
+@given(texts, texts, texts)
+def test_the_document_is_as_its_schema_says(name: str, message: str, policy: str) -> None:
+    written = report_text.as_json(site(name, message, policy))
+    data: dict[str, Any] = json.loads(written)
+    jsonschema.validate(data, SCHEMA)
+    assert {one["name"] for one in data["vms"]} == {clipped(name)}
+    assert written.isascii()
+    assert max(map(len, written.splitlines())) < 8000
+
+
+def test_long_texts_make_no_long_lines() -> None:
+    made = site("\U0010ffff" * 5000, "\u202e" * 5000, "<" * 5000)
+    for written in (as_html(made), report_text.as_json(made)):
+        assert max(map(len, written.splitlines())) < 8000
+
+
+def test_the_policy_of_the_page_names_its_own_style_and_program() -> None:
+    page = as_html(site("x", "m", "p"))
+    for tag in ("style", "script"):
+        (inside,) = re.findall(rf"<{tag}>(.*?)</{tag}\s*>", page, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+        assert f"{tag}-src &#x27;sha256-{digest}&#x27;" in page
+    assert "default-src &#x27;none&#x27;" in page
+    assert "url(" not in report_style.CSS
+    assert "http" not in report_style.CSS + report_style.SCRIPT
+
+
+def test_the_page_of_a_good_night() -> None:
+    page = as_html(report(host(vm(1), plan=plan(1), copies=[copy(1, 8)])))
+    assert "Every virtual machine is protected as its policy says." in page
+    assert "What to do</h2" not in page
+
+
+def test_an_element_is_what_it_says() -> None:
+    made = element("td", "a<b", Html("<i>"), None, ["x", 1], class_="n", hidden=True, open=False, aria_label='"')
+    assert made.text == '<td class="n" hidden aria-label="&quot;">a&lt;b<i>x1</td\n>'
+    for tag, name in (("a b", "x"), ("p", "on click")):
+        with pytest.raises(ValueError, match="no "):
+            element(tag, **{name: "x"})
+
+
+@pytest.mark.parametrize(("bytes_", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (1024**6, "1048576.0 TiB")])
+def test_bytes_for_people(bytes_: int, text: str) -> None:
+    assert size(bytes_) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2.0 h")])
+def test_seconds_for_people(seconds: int, text: str) -> None:
+    assert span_of(seconds) == text
