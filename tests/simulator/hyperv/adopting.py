@@ -44,6 +44,13 @@ class Adoption:
         if not files.may(place, READ_DATA, self._role.system):
             raise Win32Error(ACCESS_DENIED, path)
 
+    def check_rights(self, path: str, rights: int = READ_DATA) -> None:
+        """Win32Error unless the service has these rights on a file; one that is not there, or whose server is not simulated, passes."""
+        files, token = self._role.host.files, self._role.system
+        with self._role.disks.working():
+            if files.exists(path) and not files.may(files.resolve(path, token=token), rights, token):
+                raise Win32Error(ACCESS_DENIED, path)
+
     def file(self, path: str, read: Files | None = None) -> VhdFile:
         """The model of a disk file and its parents by what lies there now; what nobody's machine uses is read anew.
 

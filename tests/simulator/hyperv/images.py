@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from uuid import UUID
 
-from simulator.cim.cimxml import format_instance
+from simulator.cim.cimxml import format_instance, parse_instance
 from simulator.cim.model import CimValue
 from simulator.cim.provider import Invocation, MethodOutcome
 from simulator.disks.layout import VhdxError
@@ -16,6 +17,8 @@ from simulator.hyperv import ids
 from simulator.hyperv.diskstore import DiskFacts
 from simulator.hyperv.jobs import JobFailure
 from simulator.hyperv.model import KIND_DIFFERENCING
+from simulator.windows import errors
+from simulator.windows.acl import READ_DATA, WRITE_DATA
 from simulator.windows.errors import Win32Error
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ FAILED, ACCESS_DENIED, INVALID_PARAMETER, IN_USE, FILE_NOT_FOUND, CYCLE = 32768,
 VALIDATE_JOB, SET_PARENT_JOB = 9, 0
 SHARING_VIOLATION = 0x80070020
 PARENT_MISMATCH = 0xC03A000E
+_SETTINGS = "Msvm_VirtualHardDiskSettingData"
 PARENT_NOT_FOUND = 0xC03A000D
 CORRUPT = 0xC03A0005
 
@@ -47,7 +51,7 @@ class Images:
             "PhysicalSectorSize": facts.physical_sector, "ParentPath": facts.parent_path or "", "VirtualDiskId": facts.disk_id,
             "ParentIdentifier": facts.parent_id, "IsPmemCompatible": False, "PmemAddressAbstractionType": 0, "DataAlignment": 0,
         }
-        return {"SettingData": self._embedded("Msvm_VirtualHardDiskSettingData", values), "ReturnValue": 0}
+        return {"SettingData": self._embedded(_SETTINGS, values), "ReturnValue": 0}
 
     def get_state(self, call: Invocation) -> MethodOutcome:
         """GetVirtualHardDiskState."""
@@ -78,9 +82,10 @@ class Images:
         if self._held_elsewhere(path):
             return IN_USE
         try:
+            self._role.adoption.check_rights(path)
             facts = self._role.disks.facts(path)
-        except Win32Error:
-            return FILE_NOT_FOUND
+        except Win32Error as error:
+            return ACCESS_DENIED if error.code == errors.ACCESS_DENIED else FILE_NOT_FOUND
         except (VhdxError, ValueError):
             return FAILED
         return FILE_NOT_FOUND if facts is None else facts
@@ -112,6 +117,35 @@ class Images:
         self._role.host.note_change(f"{call.method} {child}")
         return {"Job": job.ref, "ReturnValue": 4096}
 
+    def set_setting_data(self, call: Invocation) -> MethodOutcome:
+        """SetVirtualHardDiskSettingData: another VirtualDiskId for a VHDX that nobody has open (operations 3.5); a storage job."""
+        if not call.caller.is_hyperv_administrator:
+            return {"ReturnValue": ACCESS_DENIED}
+        settings = parse_instance(str(call["VirtualDiskSettingData"] or ""), self._role.schema, ids.V2, expected=_SETTINGS)
+        path, wanted = settings["Path"], str(settings["VirtualDiskId"] or "").strip("{}").upper()
+        if not isinstance(path, str) or not path.lower().endswith((".vhdx", ".avhdx")) or not ids.is_guid(wanted):
+            return {"ReturnValue": INVALID_PARAMETER}
+        job = self._role.jobs.start(SET_PARENT_JOB, 1.0, [], effect=lambda: self._identify(path, wanted), class_name="Msvm_StorageJob",
+                                    owner=call.caller.account.display)
+        self._role.host.note_change(f"{call.method} {path}")
+        return {"Job": job.ref, "ReturnValue": 4096}
+
+    def _identify(self, path: str, disk_id: str) -> None:
+        role = self._role
+        self._open(path, None)
+        try:
+            if role.disks.is_open(path, but="nobody", at_all=True):
+                raise Win32Error(errors.SHARING_VIOLATION, path)
+            role.adoption.check_rights(path, READ_DATA | WRITE_DATA)
+        except Win32Error as error:
+            code = IN_USE if error.code == errors.SHARING_VIOLATION else FAILED
+            raise JobFailure(code, str(error), hresult=0x80070000 | error.code, child=path) from error
+        with Vhdx.open(role.host.files.real_path(path)) as image:
+            image.set_disk_id(UUID(disk_id))
+        known = role.file(path)
+        if known is not None:
+            known.disk_id = disk_id
+
     def _tie(self, child: str, parent: str, *, ignoring: bool) -> None:
         role, files = self._role, self._role.host.files
         known = role.file(child)
@@ -123,8 +157,12 @@ class Images:
                 raise JobFailure(FILE_NOT_FOUND, f"The virtual hard disk '{path}' was not found.", hresult=0x80070002, child=child,
                                  parent=parent)
         try:
+            role.adoption.check_rights(child, READ_DATA | WRITE_DATA)
+            role.adoption.check_rights(parent)
             with Vhdx.open(files.real_path(child)) as image:
                 image.set_parent(files.real_path(parent), parent, ignore_linkage=ignoring)
+        except Win32Error as error:
+            raise JobFailure(FAILED, str(error), hresult=0x80070000 | error.code, child=child, parent=parent) from error
         except (VhdxError, ValueError) as error:
             raise JobFailure(FAILED, str(error), hresult=PARENT_MISMATCH, child=child, parent=parent) from error
         if known is not None:
@@ -156,6 +194,7 @@ class Images:
     def _open(self, path: str, child: DiskFacts | None) -> DiskFacts:
         where = {"child": child.path if child else path, "parent": path if child else None}
         try:
+            self._role.adoption.check_rights(path)
             facts = self._role.disks.facts(path)
         except Win32Error as error:
             raise JobFailure(FILE_NOT_FOUND, str(error), hresult=0x80070000 | error.code, **where) from error

@@ -112,6 +112,7 @@ def _methods(role: HyperV, summaries: Summaries) -> dict[str, dict[str, MethodHa
             "GetVirtualHardDiskSettingData": images.get_setting_data,
             "GetVirtualHardDiskState": images.get_state,
             "SetParentVirtualHardDisk": images.set_parent,
+            "SetVirtualHardDiskSettingData": images.set_setting_data,
             "ValidateVirtualHardDisk": images.validate,
         },
         "Msvm_ReplicationService": {

@@ -14,7 +14,7 @@ from simulator.hyperv.spec import DiskSpec
 from simulator.windows.spec import ShareSpec, VolumeSpec
 from unit.simulator.hyperv.bench import MakeBench
 from unit.simulator.hyperv.checkpoint_bench import GUID, MakePatient, Patient, spec
-from unit.simulator.hyperv.export_bench import Exported
+from unit.simulator.hyperv.export_bench import SERVICE, Exported
 
 MIB = 1024 * 1024
 
@@ -202,3 +202,18 @@ def test_a_leftover_can_be_taken_away_afterwards(patient: MakePatient) -> None:
     vm.role.knobs.export_error.clear()
     assert vm.done()["JobState"] == 7
     assert isinstance(vm.job_of(vm.export("E:\\Again")), Ref)
+
+
+def test_the_image_service_reaches_shares_as_the_computer(tmp_path: Path, bench: MakeBench) -> None:
+    vm, server = _shared(tmp_path, bench, ShareSpec("backup", "S:\\Backup", (ACCOUNT,)))
+    vm.done("\\\\fs1\\backup\\web01")
+    path = "\\\\fs1\\backup\\web01\\Virtual Hard Disks\\web01.vhdx"
+    service = "Msvm_ImageManagementService"
+    assert vm.host.call(service, "GetVirtualHardDiskSettingData", {"Path": path})["ReturnValue"] == 0
+    server.files.shares["backup"] = ShareSpec("backup", "S:\\Backup", ("example\\somebody",))
+    assert vm.host.call(service, "GetVirtualHardDiskSettingData", {"Path": path})["ReturnValue"] == 32769
+    answer = vm.host.call(service, "ValidateVirtualHardDisk", {"Path": path})
+    vm.patient.until(lambda: vm.patient.job(answer)["JobState"] == 10, 10)
+    assert vm.patient.job(answer)["JobCompletionStatusCode"] == 0x80070005
+    definition = f"\\\\fs1\\backup\\web01\\Virtual Machines\\{GUID}.vmcx"
+    assert vm.host.call(SERVICE, "GetDefinitionFileSummaryInformation", {"DefinitionFiles": [definition]})["ReturnValue"] == 32768

@@ -304,3 +304,51 @@ def test_the_keys_of_a_virtual_tpm_stay_behind(patient: MakePatient, bench: Make
     assert host.power(guid, 2)["JobState"] == 10
     host.role.knobs.guardians.add("HV1")
     assert host.power(guid, 2)["JobState"] == 7
+
+
+def test_a_planned_machine_that_somebody_left(bench: MakeBench) -> None:
+    left = bench(VmSpec(name="left", vm_id=GUID, planned=True, state="off", folder="D:\\VMs\\left"))
+    host = Restorer(left)
+    host.ended(host.modify_system(GUID, ElementName="mine"))
+    assert host.host.row("Msvm_PlannedComputerSystem", Name=GUID)["ElementName"] == "mine"
+    assert host.problems(GUID) == ["33012"]
+    disk = left.files.real_path("D:\\VMs\\left\\Virtual Hard Disks\\left.vhdx")
+    host.destroy(planned_ref(GUID))
+    assert (host.host.rows("Msvm_PlannedComputerSystem"), host.role.planned, disk.exists()) == ([], {}, True)
+    assert host.call("DestroySystem", AffectedSystem=planned_ref(GUID))["ReturnValue"] == 32773
+
+
+def test_the_service_restarts_in_between(exported: Exported) -> None:
+    host = Restorer(exported.host)
+    host.call("ImportSystemDefinition", SystemDefinitionFile=DEFINITION, SnapshotFolder="", GenerateNewSystemIdentifier=True)
+    host.role.restart_vmms()
+    host.host.clock.advance(60)
+    assert host.host.rows("Msvm_PlannedComputerSystem") == []
+    guid = host.import_from(DEFINITION, fresh=True)
+    host.call("RealizePlannedSystem", PlannedSystem=planned_ref(guid))
+    assert host.call("DestroySystem", AffectedSystem=planned_ref(guid))["ReturnValue"] == 32775
+    host.role.restart_vmms()
+    host.host.clock.advance(60)
+    assert [row["Name"] for row in host.host.rows("Msvm_PlannedComputerSystem")] == [guid]  # a planned machine stays
+    host.realise(guid)
+
+
+def test_notes_that_get_lost(exported: Exported) -> None:
+    host = Restorer(exported.host)
+    host.role.knobs.imports_keep_notes = False
+    assert host.system(host.import_from(DEFINITION, fresh=True))["Notes"] == [""]
+    host.role.knobs.imports_keep_notes, host.role.knobs.exports_keep_notes = True, False
+    exported.done("E:\\Again")
+    assert host.system(host.import_from(DEFINITION.replace("Exports", "Again"), fresh=True))["Notes"] == [""]
+
+
+def test_older_releases_change_resources_at_once(patient: MakePatient) -> None:
+    vm = Exported(patient(os_version="2016", state="off"))
+    vm.done()
+    host = Restorer(vm.host)
+    guid = host.import_from(f"E:\\Exports\\Virtual Machines\\{GUID}.vmcx", fresh=True)
+    [nic] = host.parts(guid, CONNECTION)
+    answer = host.connect(nic, None)
+    assert (answer["ReturnValue"], answer["Job"], len(answer["ResultingResourceSettings"])) == (0, None, 1)  # type: ignore[arg-type]
+    [disk] = host.parts(guid, DISK)
+    assert host.point(disk, "E:\\nothing.vhdx")["ReturnValue"] == 32768
