@@ -12,10 +12,11 @@ description:
   - Finds shadow copies, links, scheduled tasks with their jobs, leases, intents and incomplete copies that runs of this collection left
     when they were interrupted, and lists the shadow copies of other products beside them.
   - Finds machines whose checkpoint policy such a run changed for a moment and could not put back, and puts it back.
+  - Finds exports that go on although their run is dead, and the checkpoints that were made for exports.
   - Only reports, unless O(remove=true). Then it removes what is provably ours, of runs that are not at work, and older than
     O(older_than), and looks again.
-  - Suspect and foreign shadow copies are never removed. M(agentless.hyperv.hyperv_shadow_copy) removes one by its ID. Checkpoints are
-    never removed either; M(agentless.hyperv.hyperv_checkpoint) removes one by its ID.
+  - Suspect and foreign shadow copies are never removed. M(agentless.hyperv.hyperv_shadow_copy) removes one by its ID. Other checkpoints
+    are never removed either; M(agentless.hyperv.hyperv_checkpoint) removes one by its ID.
 author:
   - The agentless.hyperv authors (@agentless)
 options:
@@ -35,7 +36,7 @@ options:
   run_id:
     description:
       - Look at this run only, whatever its age, and whether it is at work or not. With O(remove=true) this cancels it. It loses its lease,
-        so that it stops. Its task is ended, and everything of it goes, also shadow copies that were meant to stay.
+        so that it stops. Its task, or its export, is ended, and everything of it goes, also shadow copies that were meant to stay.
     type: str
   include_kept:
     description:
@@ -106,8 +107,9 @@ found:
   contains: &finding
     kind:
       description:
-        - V(shadow_copy), V(link), V(task), V(job), V(incomplete_copy), V(destination), V(checkpoint_policy), V(suspect_checkpoint),
-          V(intent), V(lease), V(folder) or V(file).
+        - V(export), V(checkpoint), V(shadow_copy), V(link), V(task), V(job), V(incomplete_copy), V(destination), V(checkpoint_policy),
+          V(suspect_checkpoint), V(intent), V(lease), V(folder) or V(file).
+        - V(export) is an export that still goes on. That it is removed means that it is ended. V(checkpoint) was made for one.
         - V(checkpoint_policy) is a machine whose policy is not its own. That it is removed means that it is put back. Nothing is done about
           one that somebody has changed since.
         - Of interrupted restores V(planned_vm), V(drill_vm), V(restored_files) and V(intent). V(suspect_planned_vm) may have come of
@@ -120,8 +122,9 @@ found:
     status:
       description:
         - V(removable), or why it stays.
-        - V(at_work) when its run holds a lease, V(running) when the run is dead and a task of it still runs, which a later run takes over
-          and which ends by itself at the latest, V(too_young) when its run began, or wrote something, less than O(older_than) ago.
+        - V(at_work) when its run holds a lease, V(running) when the run is dead and a task or an export of it still runs, which a later
+          run takes over and which ends by itself at the latest, V(too_young) when its run began, or wrote something, less than
+          O(older_than) ago.
         - V(unknown_age) when the host does not tell its age, V(suspect) for an intent of which a suspect shadow copy or checkpoint may
           have come, and for such a checkpoint, V(damaged) for an intent or a lease that cannot be understood, V(kept) for what
           O(include_kept=false) leaves.

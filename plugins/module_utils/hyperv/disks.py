@@ -79,6 +79,11 @@ def from_rows(storage: Iterable[Instance], pass_through: Iterable[Instance], fib
     return tuple(sorted(found, key=lambda disk: (disk.owner_id, disk.instance_id)))
 
 
+def is_pass_through(row: Instance) -> bool:
+    """True for the drive of a pass-through disk."""
+    return (row.text("ResourceSubType") or "").lower() == _PHYSICAL_DISK.lower()
+
+
 def _storage_disk(row: Instance) -> Disk | None:
     owner = owner_of(row.text("InstanceID"))
     sub_type = (row.text("ResourceSubType") or "").lower()

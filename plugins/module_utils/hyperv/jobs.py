@@ -146,7 +146,7 @@ def wait(reader: CimReader, reference: Reference, *, what: str, clock: Clock, de
             raise JobVanished(f"{what}: the job is no longer known to the host; its outcome must be read from the object.",
                               hint="Jobs are lost when the VMMS service restarts. Nothing was repeated.")
         if job.finished:
-            return _concluded(reader, job, what)
+            return conclude(reader, job, what)
         if deadline.expired():
             raise JobTimedOut(f"{what}: still {job.state} ({job.percent} %) when the time was over.",
                               hint="The job goes on. Run the same task again to adopt it, or raise timeout.",
@@ -158,7 +158,8 @@ def wait(reader: CimReader, reference: Reference, *, what: str, clock: Clock, de
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 
-def _concluded(reader: CimReader, job: Job, what: str) -> Job:
+def conclude(reader: CimReader, job: Job, what: str) -> Job:
+    """A finished job that ended well. Raises JobFailed with its texts and the HRESULT in them."""
     if job.succeeded:
         return job
     texts = error_texts(reader, job.reference) or ((job.description,) if job.description else ())

@@ -15,6 +15,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.errors import Hyp
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import checkpoint_service, jobs
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoint_service import Busy
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoint_tree import Node
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoints import Checkpoint
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.identity import as_guid
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.jobs import Job, JobFailed
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
@@ -250,9 +251,9 @@ def _only_begin(tools: Tools, one: Doomed) -> Removed:
     removed = Removed(one)
     try:
         for node in one.nodes[:1]:
-            if not _is_unchanged(tools, one.machine, node):
+            if not _is_unchanged(tools, one.machine, node.checkpoint):
                 continue
-            tools.progress(_what(one.machine, node))
+            tools.progress(_what(one.machine, node.checkpoint))
             job = checkpoint_service.destroy(tools.writer, node.checkpoint.reference)
             removed.still = None if job is None else jobs.read_job(tools.writer, job)
             removed.gone.append(node)
@@ -275,7 +276,7 @@ def _remove(call: Call, tools: Tools, prepared: Prepared, one: Doomed) -> Remove
                 with contextlib.suppress(checkpoint_merge.Unreadable):
                     chains = checkpoint_merge.read_chains(tools.writer, owners)
             in_time = replace(tools, deadline=Deadline(tools.clock, call.params["timeout"]))  # merges have a time of their own
-            if _destroy(in_time, one.machine, node):
+            if destroy(in_time, one.machine, node.checkpoint):
                 removed.gone.append(node)
             if waits:
                 frozen.update(facts.files_of(node.checkpoint.checkpoint_id))
@@ -295,14 +296,17 @@ def _remove(call: Call, tools: Tools, prepared: Prepared, one: Doomed) -> Remove
     return removed
 
 
-def _destroy(tools: Tools, machine: Machine, node: Node) -> bool:
-    """Remove one checkpoint, unless it became another's or is gone. False when somebody else had removed it. Tried twice."""
-    one, what = node.checkpoint, _what(machine, node)
+def destroy(tools: Tools, machine: Machine, one: Checkpoint) -> bool:
+    """Remove one checkpoint, unless it became another's or is gone. False when somebody else had removed it. Tried twice.
+
+    Raises Busy, HypervError ``checkpoint_changed`` or ``checkpoint_not_removed``, or why the host refuses. Its merge comes afterwards.
+    """
+    what = _what(machine, one)
     problem: HypervError | None = None
     for attempt in (0, 1):
         if not checkpoint_steps.idle(tools, machine):
             raise Busy(f"{what}: the host works on the machine and does not end.", hint="Run the task again later.")
-        if not _is_unchanged(tools, machine, node):
+        if not _is_unchanged(tools, machine, one):
             return attempt > 0
         tools.progress(what)
         try:
@@ -318,18 +322,18 @@ def _destroy(tools: Tools, machine: Machine, node: Node) -> bool:
     raise problem or HypervError(f"{what} failed.", error_code="checkpoint_not_removed")
 
 
-def _what(machine: Machine, node: Node) -> str:
-    return f"removing the checkpoint {node.checkpoint.name!r} of {machine.name!r}"
+def _what(machine: Machine, one: Checkpoint) -> str:
+    return f"removing the checkpoint {one.name!r} of {machine.name!r}"
 
 
-def _is_unchanged(tools: Tools, machine: Machine, node: Node) -> bool:
+def _is_unchanged(tools: Tools, machine: Machine, one: Checkpoint) -> bool:
     """False when it is gone. Raises HypervError ``checkpoint_changed`` when it became another's, or has another name."""
     try:
-        now = checkpoint_service.read_one(tools.writer, node.checkpoint)
+        now = checkpoint_service.read_one(tools.writer, one)
     except NotFound:
         return False
-    if checkpoint_facts.owner_of(now) != checkpoint_facts.owner_of(node.checkpoint) or now.name != node.checkpoint.name:
-        raise HypervError(f"{_what(machine, node)}: it became another's, or another name, meanwhile.", error_code="checkpoint_changed",
+    if checkpoint_facts.owner_of(now) != checkpoint_facts.owner_of(one) or now.name != one.name:
+        raise HypervError(f"{_what(machine, one)}: it became another's, or another name, meanwhile.", error_code="checkpoint_changed",
                           hint="Run the task again.")
     return True
 

@@ -21,6 +21,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.module import Cal
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import (
     cleanup_checkpoints,
     cleanup_copies,
+    cleanup_exports,
     cleanup_findings,
     cleanup_runs,
     cleanup_shares,
@@ -86,9 +87,10 @@ def look_at(reader: CimReader, clock: Clock, scope: Scope, identity: Identity) -
     folders, saved = state_contents.read_strays(reader, facts.folder)
     restores = restore_leftovers.read(reader, facts.folder, facts.contents)
     announced = cleanup_checkpoints.read(reader, clock, facts.folder, restore_leftovers.without(facts.contents, facts.folder, restores))
-    runs = cleanup_runs.read(reader, facts.folder, facts.now)
+    exports = cleanup_exports.read(reader, clock, facts.contents.intents)
+    runs = cleanup_runs.read(reader, facts.folder, facts.now).with_running(left.intent.run_id for left in exports if left.job is not None)
     shares = Shares(cleanup_shares.UNSEARCHED if identity.task is not None else cleanup_shares.NEEDS_TASK)
-    read = Read(facts, runs, scope, shares, announced, (), folders, saved, restores)
+    read = Read(facts, runs, scope, shares, announced, (), folders, saved, restores, exports)
     read = replace(read, copies=cleanup_copies.find(reader, cleanup_findings.quiet_intents(read), facts.volumes))
     return Look(read, cleanup_findings.judge(read))
 

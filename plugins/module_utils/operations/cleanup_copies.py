@@ -29,7 +29,10 @@ LIST_LINKS = Command('dir /B /S /AL "%AGH_PATH%" & dir /B /AL "%AGH_PATH%*" & di
                      reads_only=True)
 REMOVE = Command('rmdir /S /Q "%AGH_PATH%" & if exist "%AGH_PATH%" exit 3')
 _COPY = re.compile(r"\\(?P<vm>[^\\]+)\\(?P<name>\d{8}T\d{6}Z_(?P<run>[A-Za-z0-9-]{1,40}))\Z", re.ASCII)
-_OURS = re.compile(r"(?:disks|recovery)\d*(?:\\[^\\]+)?\Z|" + re.escape(FILE_NAME) + r"\.tmp\Z", re.IGNORECASE)
+_OURS = re.compile(r"(?:disks|recovery)\d*(?:\\[^\\]+)?\Z|(?:virtual machines|virtual hard disks|snapshots)(?:\\[^\\]+){0,2}\Z"
+                   r"|restore\.txt\Z|" + re.escape(FILE_NAME) + r"\.tmp\Z", re.IGNORECASE)
+_FOLDER = re.compile(r"(?:disks|recovery)\d*\Z|(?:virtual machines|virtual hard disks|snapshots)\Z"
+                     r"|(?:virtual machines|snapshots)\\[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}\Z", re.IGNORECASE)
 _LOCAL = re.compile(r"[A-Za-z]:\\")
 
 
@@ -123,6 +126,11 @@ def _above(path: str) -> str:
 
 def _is_ours(name: str) -> bool:
     return _OURS.match(name) is not None and naming.is_safe_relative(name)
+
+
+def is_folder(name: str) -> bool:
+    """True for the path of a folder in a copy or an export, false for that of a file."""
+    return _FOLDER.match(name) is not None
 
 
 def _below(output: bytes, path: str) -> tuple[str, ...]:

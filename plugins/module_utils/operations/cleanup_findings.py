@@ -24,11 +24,13 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations import
     cleanup_restores,
     cleanup_runs,
     cleanup_shares,
+    export_checkpoint,
     shadow_lifecycle,
 )
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_intents import CheckpointIntent, MachineIntent
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.cleanup_checkpoints import Announced
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.cleanup_copies import IncompleteCopy
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.cleanup_exports import ExportLeft
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.cleanup_runs import REMOVABLE, Judge, OurTask, RunFacts, Scope
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.cleanup_shares import Shares
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.restore_intents import RestoreIntent
@@ -87,6 +89,7 @@ class Findings:
     copies: tuple[tuple[Finding, IncompleteCopy], ...] = ()
     places: tuple[tuple[Finding, Place], ...] = ()
     policies: tuple[tuple[Finding, Machine, MachineIntent], ...] = ()
+    exports: tuple[tuple[Finding, ExportLeft], ...] = ()
     intents: tuple[tuple[Finding, Intent], ...] = ()
     announced: tuple[tuple[Finding, CheckpointIntent], ...] = ()
     leases: tuple[tuple[Finding, LeaseFolder], ...] = ()
@@ -96,8 +99,8 @@ class Findings:
     def all(self) -> tuple[Finding, ...]:
         """In the order in which they are removed."""
         pairs: Iterable[tuple[Finding, object]] = (
-            *self.shadows, *self.links, *self.jobs, *self.copies, *self.places, *((one[0], None) for one in self.policies),
-            *self.intents, *self.announced, *self.leases)
+            *self.exports, *self.shadows, *self.links, *self.jobs, *self.copies, *self.places,
+            *((one[0], None) for one in self.policies), *self.intents, *self.announced, *self.leases)
         return (*(finding for finding, _unused in pairs), *self.restores, *self.others)
 
     def removable(self) -> tuple[Finding, ...]:
@@ -124,6 +127,7 @@ class Read:
     saved: tuple[Entry, ...] = ()
     """Access lists that were saved to be read."""
     restores: RestoreFacts = field(default_factory=RestoreFacts)
+    exports: tuple[ExportLeft, ...] = ()
 
     def judge(self) -> Judge:
         """Who decides about runs."""
@@ -166,6 +170,7 @@ class _Sorter:
             tuple(self._wanted(self._copy(copy) for copy in copies)),
             tuple(self._places(quiet)),
             tuple(self._policies()),
+            tuple(self._wanted(pair for left in self.read.exports for pair in self._export(left))),
             tuple(self._wanted(self._intent(intent, intent.name in strange) for intent in facts.contents.intents)),
             tuple(self._wanted(self._announced(intent) for intent in self.read.announced.intents)),
             tuple(self._wanted(self._lease(lease) for lease in self.read.runs.leases)),
@@ -220,6 +225,15 @@ class _Sorter:
         age = self.read.facts.now - copy.intent.host_time
         status = self.judge.status(copy.intent.run_id, age) if copy.foreign is None else FOREIGN_CONTENT
         return Finding(leftover, copy.path, status, age, copy.intent.run_id), copy
+
+    def _export(self, left: ExportLeft) -> Iterator[tuple[Finding, ExportLeft]]:
+        """A job that runs, then the checkpoint; each with the age of the intent."""
+        run_id, age = left.intent.run_id, self.read.facts.now - left.intent.host_time
+        if left.job is not None:
+            yield Finding(left.job_leftover, left.job_leftover.id, self.judge.status(run_id, age), age, run_id), left
+        if left.checkpoint is not None:
+            leftover = export_checkpoint.leftover(left.machine, left.checkpoint)
+            yield Finding(leftover, left.checkpoint.checkpoint_id, self.judge.status(run_id, age), age, run_id), left
 
     def _places(self, quiet: Sequence[Intent]) -> Iterator[tuple[Finding, Place]]:
         """Folders at shares that nobody has looked at, or could."""

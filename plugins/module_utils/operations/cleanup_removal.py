@@ -16,6 +16,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations import
     checkpoint_intents,
     cleanup_checkpoints,
     cleanup_copies,
+    cleanup_exports,
     cleanup_restores,
     shadow_lifecycle,
 )
@@ -94,8 +95,9 @@ class Removal:
         """Copies at shares that are still there."""
 
     def run(self) -> None:
-        """Tasks that run, shadow copies and links, dead links, tasks and jobs, incomplete copies, policies, intents, and the rest."""
+        """What still runs, shadow copies and links, dead links, tasks and jobs, incomplete copies, policies, intents, and the rest."""
         self._stop()
+        self._exports()
         self._shadows()
         for found, shadow_id in self._findings.links:
             if found.removable:
@@ -113,6 +115,18 @@ class Removal:
         for found in self._findings.others:
             if found.removable:
                 self._try(found, _remove, self._tools, REMOVE_FOLDER if found.leftover.kind == "folder" else REMOVE_FILE, found.leftover.id)
+
+    def _exports(self) -> None:
+        """Jobs that run, then the checkpoints that were made for exports. Only a run that is cancelled has such a job here."""
+        for found, left in self._findings.exports:
+            if not found.removable:
+                continue
+            is_job = found.leftover.kind == "export"
+            done = self._try(found, cleanup_exports.cancel if is_job else cleanup_exports.remove_checkpoint, self._tools, left)
+            if not done:
+                self._blocked.add(left.intent.stem)
+            if not done and is_job:
+                self._running.add(left.intent.run_id.lower())
 
     def _policies(self) -> None:
         """Policies of machines, then what told of them."""

@@ -69,6 +69,10 @@ class RunFacts:
     alive: Runs
     running: Runs
 
+    def with_running(self, run_ids: Iterable[str]) -> RunFacts:
+        """The same with further runs whose work still goes on."""
+        return replace(self, running=Runs((*self.running, *run_ids)))
+
     def with_alive(self, run_id: str) -> RunFacts:
         """The same after a run turned out to be at work."""
         return replace(self, alive=Runs((*self.alive, run_id)))

@@ -134,6 +134,6 @@ def _judged(seen: Searched, intent: Intent) -> list[IncompleteCopy]:
 
 
 def _parts(copy: IncompleteCopy) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The files and the folders of a copy: folders are those right below it that are no manifest being written."""
-    folders = tuple(name for name in copy.inside if "\\" not in name and not name.lower().endswith(".tmp"))
+    """The files and the folders of a copy, the deepest folder first."""
+    folders = tuple(sorted((name for name in copy.inside if cleanup_copies.is_folder(name)), key=lambda name: -name.count("\\")))
     return tuple(name for name in copy.inside if name not in folders), folders

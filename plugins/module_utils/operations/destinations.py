@@ -105,17 +105,19 @@ def read_share(writer: CimWriter, folder: StateFolder, destination: Destination,
 
 
 def put_manifest(writer: CimWriter, folder: StateFolder, destination: Destination, copy: TaskName, identity: Identity, into: str,
-                 manifest: bytes, *, clock: Clock, deadline: Deadline) -> tuple[Leftover, ...]:
-    """Write the manifest of a copy, whole or not at all; what could not be removed of the task that did it.
+                 manifest: bytes, *, clock: Clock, deadline: Deadline, guide: bytes | None = None) -> tuple[Leftover, ...]:
+    """Write the manifest of a copy, whole or not at all, and before it ``guide``; what could not be removed of the task that did it.
 
     Raises HypervError ``file_not_written`` or ``manifest_not_written``.
     """
     path = f"{into}\\{FILE_NAME}"
     if not destination.is_share:
+        if guide is not None:
+            files.write_text(writer, path + ".tmp", f"{into}\\{target_jobs.GUIDE}", guide)
         files.write_text(writer, path + ".tmp", path, manifest)
         return ()
     name = TaskName(copy.subject, copy.run_id, f"put{_letters()}")
-    result, left = _run(writer, folder, name, target_jobs.manifest_job(into, manifest), identity, clock, deadline)
+    result, left = _run(writer, folder, name, target_jobs.manifest_job(into, manifest, guide), identity, clock, deadline)
     target_jobs.expect_manifest(result, into)
     return left
 

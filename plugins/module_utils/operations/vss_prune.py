@@ -113,7 +113,8 @@ def _prune_local(pruning: Pruning, entry: dict[str, Any], tools: Tools, warn: Ca
         tools.lease.keep()
         _say(pruning, copy, tools)
         try:
-            gone = files.remove_copy(tools.writer, _place(copy, pruning.destination), [file.path for file in copy.manifest.files])
+            gone = files.remove_copy(tools.writer, _place(copy, pruning.destination), [file.path for file in copy.manifest.files],
+                                     copy.manifest.folders)
         except HypervError as error:
             _fail(entry, copy, error)
             return
@@ -124,7 +125,8 @@ def _prune_share(work: Sequence[tuple[Pruning, FoundCopy, dict[str, Any]]], tool
     for batch in _batches(work):
         for pruning, copy, _entry in batch:
             _say(pruning, copy, tools)
-        doomed = [Doomed(copy.folder, tuple(file.path for file in copy.manifest.files)) for _pruning, copy, _entry in batch]
+        doomed = [Doomed(copy.folder, tuple(file.path for file in copy.manifest.files), copy.manifest.folders)
+                  for _pruning, copy, _entry in batch]
         try:
             tools.lease.keep()
             ends, left = destinations.prune_share(tools.writer, tools.folder, run_id, tools.identity, doomed, clock=tools.clock,
@@ -148,7 +150,8 @@ def _batches(work: Sequence[tuple[Pruning, FoundCopy, dict[str, Any]]]) -> Itera
     length = 0
     for item in work:
         copy = item[1]
-        cost = 4 * len(copy.folder) + sum(2 * len(file.path) + 30 for file in copy.manifest.files)
+        cost = 4 * len(copy.folder) + sum(2 * len(file.path) + 30 for file in copy.manifest.files) + sum(
+            2 * len(name) + 30 for name in copy.manifest.folders)
         if batch and length + cost > _MOST_CHARACTERS:
             yield batch
             batch, length = [], 0

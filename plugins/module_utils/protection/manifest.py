@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ansible_collections.agentless.hyperv.plugins.module_utils.protection.naming import is_run_id, is_safe_relative
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.naming import is_run_id, is_safe_name, is_safe_relative
 
 FORMAT = 1
 FILE_NAME = "manifest.json"
@@ -182,6 +182,15 @@ class Manifest:
     def size(self) -> int:
         """All files together, in bytes."""
         return sum(file.size for file in self.files)
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Folders that an export may have although none of its files lies there."""
+        if self.export is None:
+            return ()
+        ids = (self.vm_id, *(name for name in (self.export.checkpoint_id,) if name is not None and is_safe_name(name)))
+        return ("Virtual Machines", *(f"Virtual Machines\\{one}" for one in ids), "Virtual Hard Disks", "Snapshots",
+                *(f"Snapshots\\{one}" for one in ids))
 
     def files_of(self, role: str) -> tuple[ManifestFile, ...]:
         """The files of an export that have this role."""

@@ -298,14 +298,14 @@ def link_in_the_way(folder: CopyFolder, listed: bytes) -> str | None:
     return None
 
 
-def remove_copy(writer: CimWriter, folder: CopyFolder, names: Sequence[str]) -> bool:
+def remove_copy(writer: CimWriter, folder: CopyFolder, names: Sequence[str], folders: Sequence[str] = ()) -> bool:
     """Remove a copy: its manifest is renamed first, so that what is left of an interrupted removal is no copy; then go the files
-    ``names`` (paths below the folder), the folders as far as they are empty, and that manifest. True when the folder itself is gone,
-    False when something else is in it.
+    ``names`` (paths below the folder), their folders and ``folders`` as far as they are empty, and that manifest. True when the
+    folder itself is gone, False when something else is in it.
 
     Raises HypervError ``link_in_the_way`` or ``manifest_not_removed`` (nothing was removed), or what stopped the removal later.
     """
-    below = _folders_of(names)
+    below = _folders_of(names, folders)
     with writing_programs(writer, {
             "DESTINATION": folder.destination, "HOST": f"{folder.destination}\\{folder.host}",
             "VM": f"{folder.destination}\\{folder.host}\\{folder.vm}", "FOLDER": folder.path}) as programs:
@@ -323,9 +323,9 @@ def remove_copy(writer: CimWriter, folder: CopyFolder, names: Sequence[str]) -> 
     return gone
 
 
-def _folders_of(names: Sequence[str]) -> tuple[str, ...]:
-    """The folders of relative paths, the deepest first."""
-    found = {name[:at] for name in names for at, char in enumerate(name) if char == "\\"}
+def _folders_of(names: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
+    """The folders of relative paths, and more, the deepest first."""
+    found = set(more) | {name[:at] for name in names for at, char in enumerate(name) if char == "\\"}
     return tuple(sorted(found, key=lambda path: (-path.count("\\"), path)))
 
 

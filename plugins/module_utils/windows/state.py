@@ -120,7 +120,8 @@ class Intent:
     ``token`` tells the intents of one run apart, also those of a retry: none ever takes the place of another. ``folders`` are those
     in which the run may leave an incomplete copy, named ``<UTC time>_<run id>``. ``keep``: the shadow copy itself is what the run is
     for. ``writers``: it is made by diskshadow with writers, and is of another kind than those of Win32_ShadowCopy. ``shadow_id``: what came
-    of it, once there is a link or it is exposed; it is part of the file's name and not of its content.
+    of it, once there is a link or it is exposed; it is part of the file's name and not of its content. ``note``: what a later run has
+    to know to go on with work that is no task, such as an export; short, and understood by whoever wrote it.
     """
 
     run_id: str
@@ -132,6 +133,7 @@ class Intent:
     keep: bool = False
     shadow_id: str | None = None
     writers: bool = False
+    note: str = ""
 
     @property
     def stem(self) -> str:
@@ -147,7 +149,7 @@ class Intent:
         """ASCII JSON, one value a line."""
         data = {"format": 1, "action": ACTION, "run_id": self.run_id, "host_time": self.host_time.strftime(_TIME),
                 "volume": self.volume, "shadows_before": list(self.shadows_before), "folders": list(self.folders), "keep": self.keep,
-                "writers": self.writers}
+                "writers": self.writers, **({"note": self.note} if self.note else {})}
         return (json.dumps(data, ensure_ascii=True, indent=1) + "\n").encode("ascii").replace(b"\n", b"\r\n")
 
 
@@ -159,7 +161,7 @@ def is_shadow_id(text: str) -> bool:
 def parse_intent(file_name: str, text: str) -> Intent:
     """An intent out of the name and the text of its file. Raises ValueError with what is wrong; unknown keys do not matter.
 
-    Files without ``folders``, ``keep`` and ``writers`` are older ones.
+    Files without ``folders``, ``keep`` and ``writers`` are older ones; a ``note`` has only who needs one.
     """
     name = _INTENT_FILE.match(file_name)
     if name is None:
@@ -178,7 +180,7 @@ def parse_intent(file_name: str, text: str) -> Intent:
         raise ValueError("the name does not end with a shadow copy")
     return Intent(run_id, name.group("token"), datetime.strptime(_text(data, "host_time"), _TIME).replace(tzinfo=UTC),
                   _text(data, "volume"), _texts(data, "shadows_before"), _texts(data, "folders") if "folders" in data else (),
-                  data.get("keep") is True, shadow_id, data.get("writers") is True)
+                  data.get("keep") is True, shadow_id, data.get("writers") is True, _text(data, "note") if "note" in data else "")
 
 
 def _text(data: Mapping[str, Any], key: str) -> str:

@@ -33,7 +33,9 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.windows.jobs impo
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.tasks import Refusal
 
 MANIFEST = "manifest.json"
+GUIDE = "RESTORE.txt"
 
+_GUIDE = "restore.txt"
 _SYSTEM32 = "%SystemRoot%\\System32\\"
 _ROBOCOPY_GOOD = (0, 7)
 _NO_LINK = (1, 1)
@@ -79,7 +81,7 @@ def copy_job(folder: CopyFolder, groups: Sequence[CopyGroup], *, sha256: bool = 
     host = f"{folder.destination}\\{folder.host}"
     values: dict[str, str] = {"COPY": folder.path, "HOST": host, "VM": f"{host}\\{folder.vm}"}
     stages: list[Stage] = [Stage((
-        *_no_links("link"), Step("make", 'mkdir "%AGH_COPY%"', (0, 0), 'exist "%AGH_COPY%\\"'), *_no_links("still")))]
+        *no_links("link"), Step("make", 'mkdir "%AGH_COPY%"', (0, 0), 'exist "%AGH_COPY%\\"'), *no_links("still")))]
     for number, group in enumerate(_in_lines(groups)):
         source, target = f"S{number}", f"T{number}"
         names = [f"N{number}X{index}" for index in range(len(group.names))]
@@ -101,7 +103,8 @@ def copy_job(folder: CopyFolder, groups: Sequence[CopyGroup], *, sha256: bool = 
     return Job(tuple(stages), values, record or {})
 
 
-def _no_links(prefix: str) -> tuple[Step, Step]:
+def no_links(prefix: str) -> tuple[Step, Step]:
+    """Steps that prove that neither of the folders HOST and VM is a link."""
     return (Step(f"{prefix}_host", 'dir /B /AL "%AGH_HOST%*"', _NO_LINK), Step(f"{prefix}_vm", 'dir /B /AL "%AGH_VM%*"', _NO_LINK))
 
 
@@ -266,15 +269,19 @@ def free_bytes(listed: bytes) -> int | None:
 # -- write a manifest ----------------------------------------------------------------------------------------------------
 
 
-def manifest_job(folder: str, manifest: bytes) -> Job:
-    """Put a manifest into a copy's folder, compared byte by byte before it gets its name: it is written last, and whole or not at all."""
+def manifest_job(folder: str, manifest: bytes, guide: bytes | None = None) -> Job:
+    """Put a manifest into a copy's folder, compared byte by byte before it gets its name: it is written last, and whole or not at all.
+    ``guide``: a text for people, which is put there before."""
     source, target = f'"%AGH_JOB%\\{MANIFEST}"', f'"%AGH_FOLDER%\\{MANIFEST}'
+    text = f'"%AGH_JOB%\\{_GUIDE}" "%AGH_FOLDER%\\{GUIDE}"'
+    words = (Step("guide", f"copy /Y /B {text}"), Step("words", f"{_SYSTEM32}fc.exe /B {text}")) if guide is not None else ()
     return Job((Stage((
+        *words,
         Step("put", f'copy /Y /B {source} {target}.tmp"'),
         Step("same", f'{_SYSTEM32}fc.exe /B {source} {target}.tmp"'),
         Step("name", f'ren {target}.tmp" {MANIFEST}', None, f'exist {target}"'),
         Step("sure", f'{_SYSTEM32}fc.exe /B {source} {target}"'),
-    )),), {"FOLDER": folder}, {MANIFEST: manifest})
+    )),), {"FOLDER": folder}, {MANIFEST: manifest, **({_GUIDE: guide} if guide is not None else {})})
 
 
 def expect_manifest(result: JobResult, folder: str) -> None:
@@ -289,15 +296,16 @@ def expect_manifest(result: JobResult, folder: str) -> None:
 
 @dataclass(frozen=True)
 class Doomed:
-    """A copy to be deleted: its folder, and the files that its own manifest lists, as safe relative names."""
+    """A copy to be deleted: its folder, the files that its own manifest lists and further folders, all as safe relative names."""
 
     folder: str
     files: tuple[str, ...]
+    folders: tuple[str, ...] = ()
 
     @property
     def subfolders(self) -> tuple[str, ...]:
         """The folders that the files are in, the deepest first."""
-        found = {name[:at] for name in self.files for at, char in enumerate(name) if char == "\\" and at}
+        found = set(self.folders) | {name[:at] for name in self.files for at, char in enumerate(name) if char == "\\" and at}
         return tuple(sorted(found, key=lambda path: (-path.count("\\"), path)))
 
 

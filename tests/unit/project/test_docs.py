@@ -33,7 +33,7 @@ def rows_of(page: str) -> list[list[str]]:
 
 DYNAMIC = {"error_code", "reason.code", "refusal.error_code", "error.error_code"}
 """Expressions whose values come from other places that are looked at here: the parameter of a caller, rules, VSS refusals."""
-RAISED = frozenset((consistency.VSS_COPY, consistency.PRODUCTION, consistency.STANDARD))
+RAISED = frozenset((consistency.VSS_COPY, consistency.PRODUCTION, consistency.STANDARD)) | consistency.EXPORTS
 """Methods of the table whose blockers a module raises under the codes of the rules."""
 
 
