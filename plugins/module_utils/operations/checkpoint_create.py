@@ -15,6 +15,7 @@ from datetime import datetime
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.types import Reference
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover, NotFound, OutcomeUnknown
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import checkpoint_service, checkpoints, jobs
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoint_service import Busy
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoints import Checkpoint
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.jobs import Job, JobFailed, JobTimedOut, JobVanished
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
@@ -151,6 +152,13 @@ def _create(tools: Tools, work: Work, made: Made, *, begun: bool = False) -> Che
         except JobFailed as error:
             made.settled = True
             raise _explained(work, error) from error
+        except Busy as error:  # nothing was begun (operations F-09)
+            if last:
+                raise
+            tools.progress(f"{work.machine.name}: {error.message} Waiting until the host has done with it.")
+            checkpoint_steps.idle(tools, work.machine)
+            made.settled = False
+            continue
         found = _new_ones(work, checkpoint_service.read_all(tools.writer))
         if len(found) == 1:
             return found[0]
@@ -224,15 +232,27 @@ def _marked(tools: Tools, work: Work, found: Checkpoint, made: Made) -> Checkpoi
             lambda row: row.text("ElementName") == work.name
             and checkpoint_marks.mark_of(found.checkpoint_id, checkpoint_service.text_of_notes(row)) == mark,
             f"naming the checkpoint of {work.machine.name!r}")
-    except NotFound as error:
-        raise HypervError(f"The checkpoint of {work.machine.name!r} was removed by somebody before it had its name.",
-                          error_code="checkpoint_vanished") from error
     except HypervError as error:
+        if isinstance(error, NotFound) or _is_gone(tools, found):
+            made.settled = True
+            raise HypervError(f"The checkpoint of {work.machine.name!r} was removed by somebody before it had its name.",
+                              error_code="checkpoint_vanished") from error
         raise OutcomeUnknown(
             f"The checkpoint {found.name!r} of {work.machine.name!r} was made, and it could not be named: {error.message}",
             hint="It is a suspect now, and never removed by itself.", details={"suspects": [found.checkpoint_id]},
             leftovers=(suspect_leftover(found),)) from error
     return checkpoints.from_rows([row])[0]
+
+
+def _is_gone(tools: Tools, found: Checkpoint) -> bool:
+    """True only when the host says so."""
+    try:
+        checkpoint_service.read_one(tools.writer, found)
+    except NotFound:
+        return True
+    except HypervError:
+        return False
+    return False
 
 
 def suspect_leftover(found: Checkpoint) -> Leftover:

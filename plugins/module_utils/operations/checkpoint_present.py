@@ -311,7 +311,7 @@ def _proved(prepared: Prepared, tools: Tools, made: Sequence[Made]) -> list[Entr
 
 def _made_entry(before: CheckpointFacts, after: CheckpointFacts, verdict: Verdict | None, one: Made) -> Entry:
     machine, error = one.work.machine, one.error
-    consistent = _consistency(verdict, one.work, one.achieved)
+    consistent = _consistency(verdict, one.work, None if one.checkpoint is None else one.achieved)
     if one.still is not None and error is None:
         return _predicted(one.work, consistent, job=one.still)
     entry: Entry = {"vm": checkpoint_choice.label(machine), "changed": one.checkpoint is not None, "leftovers": [],

@@ -31,7 +31,7 @@ def tree() -> VmSpec:
 def backup() -> VmSpec:
     return VmSpec("web01", folder="D:\\VMs\\web01", policy="disabled", checkpoints=(
         CheckpointSpec("r", kind="recovery", age_hours=30), CheckpointSpec("m", "lost", kind="missing", parent="r"),
-        CheckpointSpec("x", "by itself", automatic=True, parent="r")))
+        CheckpointSpec("x", "by itself", automatic=True, parent="r"), CheckpointSpec("p", "point", kind="replica", parent="r")))
 
 
 def codes(machine: dict[str, Any]) -> list[str]:
@@ -57,12 +57,12 @@ def test_other_products_and_what_is_wrong(start: Start) -> None:
     vms = (backup(), VmSpec("orphan", disks=(DiskSpec("D:\\VMs\\orphan\\a.vhdx", orphans=1),)), VmSpec("plain", folder="D:\\VMs\\plain"))
     result = start(volumes=VOLUMES, vms=vms).run(hyperv_checkpoint_info, names=["all"], max_depth=2)
     found = {machine["vm"]["name"]: machine for machine in result["results"]}
-    assert [one["owner"] for one in found["web01"]["checkpoints"]] == ["product", "user", "automatic"]
+    assert [one["owner"] for one in found["web01"]["checkpoints"]] == ["product", "user", "automatic", "replica"]
     assert codes(found["web01"]) == ["deep", "policy_disabled", "abandoned_backup", "missing_files", "automatic"]
     assert codes(found["orphan"]) == ["orphan_chain", "location_on_system_drive"]
     assert found["plain"]["checkpoints"] == []
     assert codes(found["plain"]) == []
-    assert result["counts"] == {"ours": 0, "user": 1, "product": 1, "replica": 0, "automatic": 1, "suspect": 0, "expired": 0, "findings": 7}
+    assert result["counts"] == {"ours": 0, "user": 1, "product": 1, "replica": 1, "automatic": 1, "suspect": 0, "expired": 0, "findings": 7}
 
 
 def test_sizes_and_chains(start: Start) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
 from ansible_collections.agentless.hyperv.plugins.modules import hyperv_checkpoint, hyperv_checkpoint_revert
-from simulator.hyperv.spec import CheckpointSpec, VmSpec
+from simulator.hyperv.hardware import reconfigure
+from simulator.hyperv.spec import CheckpointSpec, NicSpec, VmSpec
 from simulator.windows.spec import VolumeSpec
 
 Start = Callable[..., Any]
@@ -79,6 +80,17 @@ def test_check_mode_says_what_is_lost_and_changes_nothing(start: Start) -> None:
         "processors": 2, "memory_mb": 2048, "network_adapters": ["Network Adapter"], "disks": 1}
     assert [step["action"] for step in result["diff"]["after"]["steps"]] == ["turn_off", "revert"]
     assert (result["changed"], runner.running.host.changes) == (True, 0)
+
+
+def test_the_configuration_goes_back_too_and_the_diff_says_so(start: Start) -> None:
+    runner = runner_of(start, CheckpointSpec("g", "good"), state="off")
+    machine(runner).disks  # noqa: B018 - the files of described checkpoints are known only after this
+    reconfigure(machine(runner), processors=8, memory_mb=4096, nics=(NicSpec(), NicSpec("second")))
+    result = revert(runner, checkpoint_before=False)
+    before, after = (result["diff"][side]["web01"]["configuration"] for side in ("before", "after"))
+    assert (before["processors"], before["memory_mb"], before["network_adapters"]) == (8, 4096, ["Network Adapter", "second"])
+    assert (after["processors"], after["memory_mb"], after["network_adapters"]) == (2, 2048, ["Network Adapter"])
+    assert (machine(runner).spec.processors, machine(runner).spec.memory_mb, len(machine(runner).spec.nics)) == (2, 2048, 1)
 
 
 def test_what_must_be_made_again_afterwards_is_told(start: Start) -> None:
