@@ -20,10 +20,10 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 COLLECTIONS = CHECKOUT / ".build" / "path"
 sys.path[:0] = [str(CHECKOUT / "tests"), str(COLLECTIONS)]
 
-from bench import copies, facts, fleet_copies, many_hosts, nights  # noqa: E402  # the path has to be there first
+from bench import checkpoints, copies, facts, fleet_copies, many_hosts, nights  # noqa: E402  # the path has to be there first
 from bench.hosts import Wish  # noqa: E402
 
-SECTIONS = ("facts", "copies", "fleet", "hosts", "nights")
+SECTIONS = ("facts", "copies", "checkpoints", "fleet", "hosts", "nights")
 _PACKAGES = ("ansible-core", "pywinrm", "requests", "pyspnego")
 
 
@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sections: dict[str, Callable[[], str]] = {
         "facts": lambda: facts.measure((5, 20, 50), 1, 5) if quick else facts.measure((10, 100, 1000), 3, 100),
         "copies": copies.measure,
+        "checkpoints": checkpoints.measure,
         "fleet": lambda: fleet_copies.measure(10 if quick else 200, 5, COLLECTIONS),
         "hosts": lambda: many_hosts.measure(Wish(10, 5), 1, COLLECTIONS) if quick else many_hosts.measure(Wish(200, 20), 3, COLLECTIONS),
         "nights": lambda: nights.measure((4, 8), 3, 8, COLLECTIONS) if quick else nights.measure((50, 200, 500), 20, 200, COLLECTIONS),

@@ -269,19 +269,20 @@ def _remove(call: Call, tools: Tools, prepared: Prepared, one: Doomed) -> Remove
     waits = call.params["wait_for_merge"]
     try:
         frozen: set[str] = set()
+        merged: dict[checkpoint_merge.Key, tuple[str, ...]] | None = None
         for node in one.nodes:
             chains = None
             if waits:
                 owners = {one.machine.vm_id, *(other.checkpoint.checkpoint_id for other in facts.tree_of(one.machine).nodes)}
                 with contextlib.suppress(checkpoint_merge.Unreadable):
-                    chains = checkpoint_merge.read_chains(tools.writer, owners)
+                    chains = checkpoint_merge.read_chains(tools.writer, owners, merged)
             in_time = replace(tools, deadline=Deadline(tools.clock, call.params["timeout"]))  # merges have a time of their own
             if destroy(in_time, one.machine, node.checkpoint):
                 removed.gone.append(node)
             if waits:
                 frozen.update(facts.files_of(node.checkpoint.checkpoint_id))
-                checkpoint_merge.after_removal(checkpoint_merge.waiting(tools, call.params["merge_timeout"]), one.machine, chains,
-                                               {node.checkpoint.checkpoint_id}, frozen)
+                merged = checkpoint_merge.after_removal(checkpoint_merge.waiting(tools, call.params["merge_timeout"]), one.machine,
+                                                        chains, {node.checkpoint.checkpoint_id}, frozen)
         if waits and one.unmerged and not one.nodes:
             checkpoint_merge.until_quiet(checkpoint_merge.waiting(tools, call.params["merge_timeout"]), one.machine)
         removed.merged = True if waits else None

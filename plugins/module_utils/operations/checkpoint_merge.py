@@ -26,6 +26,8 @@ _DEEPEST = 128
 _LONGEST_PAUSE = 15.0
 _DISABLED = 0
 _QUIET, _STEP = 20.0, 5.0
+_BEGINS = 3.0
+"""Seconds until a merge can be looked for: the host begins it some time after the removal."""
 
 
 class Unreadable(HypervError):
@@ -38,12 +40,15 @@ Key: TypeAlias = tuple[str, str]
 """A machine or a checkpoint, and one of its drives by what follows the owner in its InstanceID."""
 
 
-def read_chains(reader: CimReader, owners: Collection[str]) -> dict[Key, tuple[str, ...]]:
+def read_chains(reader: CimReader, owners: Collection[str],
+                before: Mapping[Key, Sequence[str]] | None = None) -> dict[Key, tuple[str, ...]]:
     """The files from each drive of a machine, or from what a checkpoint froze, down to the base: one request, and one for each file.
 
-    Raises Unreadable when a file cannot be read.
+    What stands in ``before``, chains that were read a moment ago, is not asked again. Raises Unreadable when a file cannot be read.
     """
     known: dict[str, str | None] = {}
+    for chain in (before or {}).values():
+        known.update({**dict(pairwise(chain)), chain[-1]: None})
     return {(disk.owner_id, disk.instance_id.partition("\\")[2].lower()): _chain(reader, disk.path, known)
             for disk in disks.read_virtual_disks(reader) if disk.owner_id in owners and disk.path}
 
@@ -106,18 +111,21 @@ def waiting(tools: Tools, seconds: float) -> Waiting:
     return Waiting(tools.writer, tools.clock, Deadline(tools.clock, seconds), tools.progress, tools.keep)
 
 
-def until(wait: Waiting, machine: Machine, goal: Mapping[Key, int]) -> None:
-    """Wait until every chain is as short as it should be, with progress now and then.
+def until(wait: Waiting, machine: Machine, goal: Mapping[Key, int], before: Mapping[Key, Sequence[str]]) -> dict[Key, tuple[str, ...]]:
+    """Wait until every chain is as short as it should be, with progress now and then; the chains then. ``before``: as they were.
 
     Raises HypervError ``merge_not_done``, with what the host says of the merge, when the time is over.
     """
     pause, told, problem = 2.0, -1, None
+    if not reached(before, goal):
+        wait.clock.sleep(min(_BEGINS, max(wait.deadline.remaining(), 0.1)))
     while True:
         percent = merge_percent(wait.reader, machine)
         if percent is None:
             try:
-                if reached(read_chains(wait.reader, {owner for owner, _drive in goal}), goal):
-                    return
+                now = read_chains(wait.reader, {owner for owner, _drive in goal})
+                if reached(now, goal):
+                    return now
                 problem = None
             except Unreadable as error:
                 problem = error.message  # locked, or just replaced: look again
@@ -168,16 +176,16 @@ def disabled(reader: CimReader, machine: Machine) -> bool:
 
 
 def after_removal(wait: Waiting, machine: Machine, chains: Mapping[Key, Sequence[str]] | None, removed: Collection[str],
-                  frozen: Collection[str]) -> None:
+                  frozen: Collection[str]) -> dict[Key, tuple[str, ...]] | None:
     """Wait until the chains are as short as a removal makes them; without them (None) until nothing is merged any more.
 
-    Raises as :func:`until`.
+    Returns the chains as they are then, as far as they were read. Raises as :func:`until`.
     """
     if chains is None:
         wait.progress(f"{machine.name}: its chains cannot be read; waiting until the host merges nothing any more")
         until_quiet(wait, machine)
-    else:
-        until(wait, machine, expected(chains, removed, frozen))
+        return None
+    return until(wait, machine, expected(chains, removed, frozen), {key: chain for key, chain in chains.items() if key[0] not in removed})
 
 
 def until_quiet(wait: Waiting, machine: Machine) -> None:
