@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from simulator.cim.model import Caller
@@ -19,6 +19,7 @@ from simulator.hyperv.ids import V2
 from simulator.hyperv.registration import register as register_hyperv
 from simulator.hyperv.replica.network import ReplicaNetwork
 from simulator.hyperv.role import HyperV
+from simulator.hyperv.spec import MIB
 from simulator.hyperv.writer import HyperVWriter
 from simulator.net.contract import ListenerSettings, TlsFiles
 from simulator.net.server import WinrmListener
@@ -86,6 +87,8 @@ class SimHost:
         self.recent_changes: deque[str] = deque(maxlen=CHANGES_KEPT)
         self.bugs: list[BaseException] = []
         self.facts = HostFacts(spec.name, spec.domain, spec.os_version, spec.locale, cluster=spec.cluster is not None)
+        if spec.hyperv.memory_mb is not None:
+            self.facts = replace(self.facts, memory_bytes=spec.hyperv.memory_mb * MIB)
         self.repository = Repository(surroundings.schema, spec.os_version)
         self.files = FileSystem(root / "volumes", clock, self.note_change, machine=spec.name, domain=spec.domain,
                                 network=surroundings.network)
@@ -103,6 +106,7 @@ class SimHost:
         self.processes.firewall = self.firewall
         self.hyperv = HyperV(self, spec.hyperv, surroundings.cluster_of(spec), surroundings.replica)
         self.hyperv.guests = self.guests
+        self.processes.free_memory = self.hyperv.free_memory
         self.vss = VssService(self.shadows)
         self.writer = HyperVWriter(self.hyperv, self.vss, self.guests)
         self.vss.writers.append(self.writer)

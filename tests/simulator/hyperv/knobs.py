@@ -83,6 +83,8 @@ class Knobs:
     """D-14: whether notes are written by exports."""
     imports_keep_notes: bool = True
     """D-14: whether they are read by imports."""
+    realising_keeps_notes: bool = True
+    """D-14: whether those of a planned machine are still there when it has become a real one."""
     newer_version: Literal["not_imported", "not_valid"] = "not_imported"
     """A configuration of a later release fails to be imported (32784), or to be validated (operations 3.5)."""
     saved_states_fit: bool = True

@@ -202,6 +202,8 @@ class PlannedSystems:
                     self._role.disks.remove_system_files(configuration)
                 machine.planned = True
                 raise failure(error) from error
+            if not self._role.knobs.realising_keeps_notes:
+                machine.notes = ""
             self._role.machines[machine.id] = self._role.planned.pop(machine.id)
             self._role.disks.new_machine()
             job.created.append(ids.system_ref(machine.id))

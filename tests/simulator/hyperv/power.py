@@ -17,6 +17,7 @@ from simulator.hyperv.integration import component
 from simulator.hyperv.jobs import JobFailure
 from simulator.hyperv.model import Machine
 from simulator.hyperv.replica.failover import startable
+from simulator.hyperv.spec import MIB
 from simulator.windows.errors import SHARING_VIOLATION, Win32Error
 
 if TYPE_CHECKING:
@@ -50,8 +51,8 @@ def may_start(role: HyperV, machine: Machine) -> None:
     keys = {role.name.lower(), *(name.lower() for name in role.knobs.guardians)}
     if (machine.spec.tpm or machine.spec.shielded) and machine.key_host.lower() not in keys:
         raise JobFailure(FAILED, "The key protector of the virtual machine cannot be opened on this host.", hresult=0x80070490)
-    used = sum(other.spec.memory_mb for other in role.machines.values() if other.live and other is not machine)
-    if role.settings.memory_mb is not None and used + machine.spec.memory_mb > role.settings.memory_mb:
+    free = role.free_memory(but=machine)
+    if free is not None and machine.spec.memory_mb * MIB > free:
         raise JobFailure(FAILED, "There is not enough memory in the system to start the virtual machine.", hresult=0x8007000E)
     try:
         for leaf in [disk.leaf for disk in machine.disks if disk.leaf is not None]:

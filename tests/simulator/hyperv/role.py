@@ -25,7 +25,7 @@ from simulator.hyperv.replica.network import ReplicaNetwork
 from simulator.hyperv.replica.replica import Replica
 from simulator.hyperv.shapes import Shapes
 from simulator.hyperv.snapshot_service import SnapshotService
-from simulator.hyperv.spec import CheckpointKind, HyperVSettings, VmSpec
+from simulator.hyperv.spec import MIB, CheckpointKind, HyperVSettings, VmSpec
 from simulator.windows.identity import system_token
 
 if TYPE_CHECKING:
@@ -223,6 +223,13 @@ class HyperV:
             raise ValueError(f"drive {index} of {machine.name!r} has no file")
         self.disks.hold(machine)
         return real
+
+    def free_memory(self, but: Machine | None = None) -> int | None:
+        """Bytes that no running machine (other than ``but``) has; None where the description sets no limit."""
+        if self.settings.memory_mb is None:
+            return None
+        used = sum(machine.spec.memory_mb for machine in self.machines.values() if machine.live and machine is not but)
+        return max(0, self.settings.memory_mb - used) * MIB
 
     # -- service ---------------------------------------------------------------------------------------------------
 

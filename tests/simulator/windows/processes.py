@@ -124,6 +124,8 @@ class ProcessHost:
         self.processes: dict[int, SimProcess] = {}
         self.started = clock.now()
         self.booted = self.started - timedelta(seconds=facts.boot_seconds)
+        self.free_memory: Callable[[], int | None] = lambda: None
+        """Bytes of memory that nobody uses, where that is known."""
         self.unseen: Callable[[NotSimulated], None] | None = None
         self.vss: VssService | None = None
         self.firewall: Firewall | None = None

@@ -19,8 +19,8 @@ def register(repository: Repository, processes: ProcessHost, shadows: ShadowServ
     facts, files, clock = processes.facts, processes.files, processes.clock
     services = system.default_services(facts)
     table: dict[str, ClassProvider] = {
-        **volumes.providers(files, facts), **shadowcopies.providers(shadows, facts), **system.providers(facts, clock,
-                                                                                                        lambda: processes.booted),
+        **volumes.providers(files, facts), **shadowcopies.providers(shadows, facts),
+        **system.providers(facts, clock, lambda: processes.booted, processes.free_memory),
         "CIM_DataFile": datafiles.Files(files, facts, folders=False), "Win32_Directory": datafiles.Files(files, facts, folders=True),
         "Win32_Process": Processes(processes), "Win32_Service": Services(services, facts, files.note),
     }

@@ -27,8 +27,8 @@ _SERVER, _CONTROLLER = 3, 2
 _MEMBER_SERVER, _STANDALONE_SERVER, _PRIMARY_CONTROLLER = 3, 2, 5
 
 
-def operating_system(facts: HostFacts, clock: SimClock, booted: datetime) -> Instance:
-    """The one instance of Win32_OperatingSystem."""
+def operating_system(facts: HostFacts, clock: SimClock, booted: datetime, free: int | None = None) -> Instance:
+    """The one instance of Win32_OperatingSystem; ``free`` bytes of memory, a third unless known."""
     version, build, caption = BUILDS[facts.os_version]
     locale, language, country, code_set, architecture = _LANGUAGES.get(facts.locale, _LANGUAGES["en-US"])
     zone = timezone(timedelta(minutes=facts.utc_offset_minutes))
@@ -40,9 +40,9 @@ def operating_system(facts: HostFacts, clock: SimClock, booted: datetime) -> Ins
         CodeSet=code_set, CSName=facts.name.upper()[:15], CSCreationClassName="Win32_ComputerSystem",
         CreationClassName="Win32_OperatingSystem", CurrentTimeZone=facts.utc_offset_minutes, LocalDateTime=clock.now().astimezone(zone),
         LastBootUpTime=booted.astimezone(zone), InstallDate=(booted - timedelta(days=200)).astimezone(zone),
-        TotalVisibleMemorySize=kilobytes, FreePhysicalMemory=kilobytes // 3, OperatingSystemSKU=7, ServicePackMajorVersion=0,
-        ServicePackMinorVersion=0, Status="OK", SystemDirectory="C:\\Windows\\system32", SystemDrive="C:", WindowsDirectory="C:\\Windows",
-        Primary=True, PortableOperatingSystem=False, Manufacturer="Microsoft Corporation")
+        FreePhysicalMemory=kilobytes // 3 if free is None else free // 1024, TotalVisibleMemorySize=kilobytes,
+        OperatingSystemSKU=7, ServicePackMajorVersion=0, ServicePackMinorVersion=0, Status="OK", SystemDirectory="C:\\Windows\\system32",
+        SystemDrive="C:", WindowsDirectory="C:\\Windows", Primary=True, PortableOperatingSystem=False, Manufacturer="Microsoft Corporation")
 
 
 def computer_system(facts: HostFacts) -> Instance:
@@ -140,7 +140,7 @@ class Services:
         return self._change(call, "Stopped", 5)
 
 
-def providers(facts: HostFacts, clock: SimClock, booted: Callable[[], datetime]) -> dict[str, Listed]:
-    """The providers of the two singletons, by class name; ``booted`` tells when the host was last started."""
-    return {"Win32_OperatingSystem": Listed(lambda _caller: [operating_system(facts, clock, booted())]),
+def providers(facts: HostFacts, clock: SimClock, booted: Callable[[], datetime], free: Callable[[], int | None]) -> dict[str, Listed]:
+    """The providers of the two singletons, by class name; ``booted`` tells when the host was last started, ``free`` its free memory."""
+    return {"Win32_OperatingSystem": Listed(lambda _caller: [operating_system(facts, clock, booted(), free())]),
             "Win32_ComputerSystem": Listed(lambda _caller: [computer_system(facts)])}

@@ -4,14 +4,20 @@
 """Imports: planned machines, what does not fit, realising and destroying."""
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from simulator.cim.model import Ref
+from simulator.clock import SimClock
+from simulator.fileserver import FileServer, FileServerSpec
 from simulator.hyperv.spec import DiskSpec, GuestSpec, HyperVSettings, NicSpec, VmSpec
+from simulator.windows.spec import ShareSpec, VolumeSpec
 from unit.simulator.hyperv.bench import V2, Bench, MakeBench
 from unit.simulator.hyperv.checkpoint_bench import GUID, MakePatient, settings_ref
 from unit.simulator.hyperv.export_bench import Exported
 from unit.simulator.hyperv.import_bench import CONNECTION, DISK, SETTINGS, Restorer, planned_ref, real_ref
 
+MIB = 1024 * 1024
 DEFINITION = f"E:\\Exports\\Virtual Machines\\{GUID}.vmcx"
 EXPORTED_DISK = "E:\\Exports\\Virtual Hard Disks\\web01.vhdx"
 
@@ -340,6 +346,38 @@ def test_notes_that_get_lost(exported: Exported) -> None:
     host.role.knobs.imports_keep_notes, host.role.knobs.exports_keep_notes = True, False
     exported.done("E:\\Again")
     assert host.system(host.import_from(DEFINITION.replace("Exports", "Again"), fresh=True))["Notes"] == [""]
+
+
+def test_a_realisation_that_fails_leaves_the_planned_machine(patient: MakePatient) -> None:
+    volumes = [VolumeSpec("C:"), VolumeSpec("D:"), VolumeSpec("E:"), VolumeSpec("F:", size=MIB, free=MIB)]
+    vm = Exported(patient(volumes=volumes))
+    vm.done()
+    host = Restorer(vm.host)
+    guid = host.import_from(DEFINITION, fresh=True)
+    host.ended(host.modify_system(guid, ConfigurationDataRoot="F:\\VM"))
+    assert "0x80070070" in host.failed("RealizePlannedSystem", PlannedSystem=planned_ref(guid))[0][1]
+    assert vm.host.files.resolve("F:\\").volume.free_bytes == MIB
+    host.ended(host.modify_system(guid, ConfigurationDataRoot="Q:\\VM"))
+    assert host.problems(guid) == ["40016"]
+    host.ended(host.modify_system(guid, ConfigurationDataRoot="E:\\VM", Notes=["kept"]))
+    host.role.knobs.realising_keeps_notes = False
+    assert host.realise(guid).notes == ""
+    assert vm.host.files.exists(f"E:\\VM\\Virtual Machines\\{guid}.vmcx")
+
+
+def test_a_share_without_rights(tmp_path: Path, patient: MakePatient) -> None:
+    vm = Exported(patient())
+    shares = (ShareSpec("backup", "C:\\Backup", ("example\\HV1$",)),)
+    server = FileServer(FileServerSpec("fs1", "example.test", shares=shares), tmp_path / "fs1", SimClock(), vm.host.files.network)
+    vm.done("\\\\fs1\\backup\\x")
+    host = Restorer(vm.host)
+    path = f"\\\\fs1\\backup\\x\\Virtual Machines\\{GUID}.vmcx"
+    guid = host.import_from(path, fresh=True)
+    assert host.problems(guid) == []
+    server.files.shares["backup"] = ShareSpec("backup", "C:\\Backup", ("example\\somebody",))
+    assert host.problems(guid) == ["40010"]
+    errors = host.failed("ImportSystemDefinition", SystemDefinitionFile=path, SnapshotFolder="", GenerateNewSystemIdentifier=True)
+    assert "0x80070005" in errors[0][1]
 
 
 def test_older_releases_change_resources_at_once(patient: MakePatient) -> None:
