@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit e2e sanity package molecule docs bench env kerberos clean
+.PHONY: help demo test lint unit e2e sanity package molecule awx docs bench env kerberos clean
 
 TOOLS := tests/tools
 export LC_ALL := C.UTF-8
@@ -40,6 +40,9 @@ package: env ## build, install, ansible-doc from the installed tarball
 
 molecule: env ## the molecule scenarios against the simulator
 	@$(TOOLS)/molecule
+
+awx: ## extensions/awx with the modules of awx.awx (downloads 550 MB; not part of make test)
+	@$(TOOLS)/awx
 
 docs: env ## check the documentation and render it to docs/_build
 	@$(TOOLS)/docs

@@ -41,6 +41,12 @@ options:
     description: What every policy has unless it says otherwise.
     type: dict
     default: {}
+  missing:
+    description:
+      - What a name or a GUID comes to that no host has. V(fail) makes it a failed entry, V(tell) only lists it in RV(_value.missing).
+    type: str
+    choices: [fail, tell]
+    default: fail
   elsewhere:
     description: Virtual machines of other hosts. A name that is not on this host is missing only when it is not among these either.
     type: list
@@ -318,7 +324,7 @@ def read_policies(given: Any, defaults: Mapping[str, Any], entries: Sequence[Ent
 # -- the plan ----------------------------------------------------------------------------------------------------------
 
 def make_plan(vms: Sequence[Mapping[str, Any]], entries: Sequence[Entry], policies: Mapping[str, Task],
-              elsewhere: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+              elsewhere: Sequence[Mapping[str, Any]], *, missing_fails: bool = True) -> dict[str, Any]:
     """Give every VM to the first entry that matches it."""
     unclaimed = {vm["vm_id"]: _label(vm) for vm in vms}
     left_out: list[dict[str, Any]] = []
@@ -337,7 +343,7 @@ def make_plan(vms: Sequence[Mapping[str, Any]], entries: Sequence[Entry], polici
             if entry.text in missing:
                 continue
             missing.append(entry.text)
-            if any(matches(vm) for vm in elsewhere):
+            if not missing_fails or any(matches(vm) for vm in elsewhere):
                 continue
             hits = [{"vm_id": None, "name": entry.text}]
         if not hits:
@@ -353,7 +359,7 @@ def make_plan(vms: Sequence[Mapping[str, Any]], entries: Sequence[Entry], polici
 
 
 def backup_plan(vms: Any, entries: Any, policies: Any = None, default_policy: str = DEFAULT, defaults: Any = None,
-                elsewhere: Any = ()) -> dict[str, Any]:
+                elsewhere: Any = (), missing: str = "fail") -> dict[str, Any]:
     """The filter. With problems nothing is planned. Raises AnsibleFilterError when the VMs are not what hyperv_vm_info returns."""
     for listed in (vms, elsewhere):
         if not isinstance(listed, (list, tuple)) or not all(isinstance(vm, Mapping) and {"vm_id", "name"} <= set(vm) for vm in listed):
@@ -366,7 +372,7 @@ def backup_plan(vms: Any, entries: Any, policies: Any = None, default_policy: st
         problems.append(f"The policy {default} is not in backup_policies.")
     if problems:
         return {"problems": problems, **make_plan((), (), {}, ())}
-    return {"problems": [], **make_plan(vms, read, known, elsewhere)}
+    return {"problems": [], **make_plan(vms, read, known, elsewhere, missing_fails=missing != "tell")}
 
 
 class FilterModule:

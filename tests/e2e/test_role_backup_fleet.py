@@ -114,7 +114,7 @@ def test_in_the_blackout_nothing_is_begun(start_fleet: Callable[..., Fleet], con
     variables = {"backup_destination": "E:\\Backup", "backup_vms": ["*"], "backup_blackout": around}
     refused = play(controller, fleet, variables)
     assert refused.code == 2
-    told = refused.one(f"{ROLE} : Begin nothing in the blackout of the site")["msg"]
+    told = refused.one(f"{ROLE} : Begin nothing in the blackout of the site", "hv01")["msg"]
     assert told.startswith("Nothing was begun: the blackout of the site lasts until ")
     looked = play(controller, fleet, variables, "--check")
     assert looked.code == 0, looked.output
@@ -122,10 +122,10 @@ def test_in_the_blackout_nothing_is_begun(start_fleet: Callable[..., Fleet], con
     tasks = Counter(result.host for result in looked.results)
     assert tasks["hv01"] == tasks["hv02"]  # however many machines a host has
     wrong = play(controller, fleet, {**variables, "backup_blackout": [{"from": "8 o'clock", "to": "9:00"}]})
-    told = wrong.one(f"{ROLE} : Refuse policies and entries that mean nothing")["msg"]
+    told = wrong.one(f"{ROLE} : Refuse policies and entries that mean nothing", "hv01")["msg"]
     assert "window 1 of the blackout: \"8 o'clock\" is no time" in told
     later = [{"from": clock(now + timedelta(hours=3)), "to": clock(now + timedelta(hours=4))}]
-    done = play(controller, fleet, {**variables, "backup_blackout": later})
+    done = play(controller, fleet, {**variables, "backup_blackout": later}, "--limit", "hv01")
     assert done.code == 0, done.output
     asked = done.one(f"{ROLE} : Copy the chosen virtual machines out of a shadow copy")["results"][0]["invocation"]["module_args"]
     assert 0 < asked["timeout"] < 10_800  # the time that is left, not the four hours of the policy

@@ -12,6 +12,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.agentless.hyperv.plugins.filter.backup_blackout import backup_blackout
 from ansible_collections.agentless.hyperv.plugins.filter.backup_entries import backup_entries
 from ansible_collections.agentless.hyperv.plugins.filter.backup_moved import backup_moved
+from ansible_collections.agentless.hyperv.plugins.filter.backup_plan import backup_plan
 
 ONE, TWO, THREE = (f"{digit * 8}-1111-2222-3333-444455556666" for digit in "abc")
 VMS = [{"vm_id": ONE, "name": "one"}, {"vm_id": TWO, "name": "two"}, {"vm_id": THREE, "name": "three"}]
@@ -67,6 +68,15 @@ def test_a_failure_of_the_second_try_is_the_entry() -> None:
     moved = backup_moved(backup_entries(FIRST, PLAN), PLAN, roles=ROLES, hosts={"node2": "HV02"})
     entries = backup_entries(FIRST, PLAN, moved=moved, again=[{"unreachable": True, "msg": "away", "error_code": "unreachable"}])
     assert (entries[0]["error_code"], entries[0]["owner"], entries[0]["vm"]) == ("unreachable", "node2", VMS[0])
+
+
+def test_a_slice_tells_names_that_others_may_have() -> None:
+    entries = ["one", "elsewhere"]
+    failing = backup_plan(VMS[:1], entries, defaults={"destination": "E:\\B"})
+    telling = backup_plan(VMS[:1], entries, defaults={"destination": "E:\\B"}, missing="tell")
+    assert [task["names"] for task in failing["tasks"]] == [[ONE, "elsewhere"]]
+    assert [task["names"] for task in telling["tasks"]] == [[ONE]]
+    assert failing["missing"] == telling["missing"] == ["elsewhere"]
 
 
 def test_hours() -> None:
