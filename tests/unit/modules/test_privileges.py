@@ -30,6 +30,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "hyperv_cleanup": {"remove": True},
     "hyperv_preflight": {},
     "hyperv_probe": {},
+    "hyperv_protection_info": {"destinations": [{"path": "E:\\Backup"}]},
     "hyperv_replica_server": {"authentication": "kerberos", "http_port": "8{number}"},
     "hyperv_restore": {"name": "web01", "destination": "E:\\Restorable", "new_name": "new {number}", "location": "D:\\New"},
     "hyperv_shadow_copy": {"volume": "D:\\"},
@@ -126,5 +127,8 @@ def test_accounts_without_the_rights_are_refused(site: Runner, user: str) -> Non
 
 def test_the_page_has_a_row_for_every_module() -> None:
     modules = {path.stem for path in (CHECKOUT / "plugins" / "modules").glob("hyperv_*.py")}
-    assert modules - set(CALLS) == set(), "a module is not tried here"
+    page = (CHECKOUT / "docs" / "privileges.md").read_text(encoding="utf-8")
+    listed = page.partition("Not in the matrix:")[2].partition("\n\n")[0]
+    untried = {module for module in modules - set(CALLS) if f"`{module}`" not in listed}
+    assert untried == set(), "a module is neither tried here nor told as not tried"
     assert set(rows()) == set(CALLS)

@@ -23,7 +23,7 @@ def variables() -> set[str]:
     for path in (CHECKOUT / "roles").glob("*/meta/argument_specs.yml"):
         found |= set(yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]["main"]["options"])
     for path in (CHECKOUT / "playbooks").glob("*.yml"):
-        found |= set(re.findall(r"\b(?:preflight|probe|patch_flow)_\w+", path.read_text(encoding="utf-8")))
+        found |= set(re.findall(r"\b(?:preflight|probe|patch_flow|report)_\w+", path.read_text(encoding="utf-8")))
     return found
 
 
