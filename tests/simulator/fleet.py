@@ -17,6 +17,7 @@ from simulator.clock import SimClock
 from simulator.fileserver import FileServer, FileServerSpec
 from simulator.fleet_file import load_file_servers, load_fleet
 from simulator.host import SimHost, Surroundings
+from simulator.hyperv.replica.network import ReplicaNetwork
 from simulator.net.server import WinrmListener
 from simulator.spec import HostSpec
 
@@ -54,15 +55,17 @@ class Fleet:
         if len(set(names)) != len(names):
             raise ValueError("two hosts have one name")
         self.root = root
-        surroundings = Surroundings()
+        surroundings = self._surroundings = Surroundings()
         self.clock = SimClock(speed=speed)
         """The time of every host that has no ``start`` of its own: what one does to another happens at one time."""
         self._speed = speed
         self.file_servers = {spec.name: FileServer(spec, root / spec.name, self.clock, surroundings.network)
                              for spec in file_servers}
         self.simulated = {spec.name: SimHost.create(spec, root / spec.name, self._clock_of(spec), surroundings) for spec in specs}
+        for host in self.simulated.values():
+            host.replicate()
         self.hosts: dict[str, RunningHost] = {}
-        self._listeners: list[WinrmListener] = []
+        self._listeners: dict[str, WinrmListener] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -115,6 +118,34 @@ class Fleet:
         finally:
             release.set()
 
+    @property
+    def replica_network(self) -> ReplicaNetwork:
+        """Which hosts hear which when they replicate."""
+        return self._surroundings.replica
+
+    def take_down(self, name: str, *, crash: bool = False) -> None:
+        """A host is lost: no request is answered, no other host hears it. ``crash``: its machines and programs are gone at once.
+
+        KeyError: no such host.
+        """
+        host = self.simulated[name]
+        self.replica_network.take_down(name)
+        self._surroundings.network.take_down(name)
+        listener = self._listeners.get(name)
+        if listener is not None:
+            listener.lost = True
+            self._call(listener.cut())
+        if crash:
+            with self.locked():
+                host.crash()
+
+    def bring_up(self, name: str) -> None:
+        """The host is back. KeyError: no such host."""
+        self.replica_network.bring_up(name)
+        self._surroundings.network.bring_up(name)
+        if name in self._listeners:
+            self._listeners[name].lost = False
+
     def __enter__(self) -> Fleet:
         self.start()
         return self
@@ -131,12 +162,12 @@ class Fleet:
         for name, host in self.simulated.items():
             listener = host.listener()
             port = await listener.start("127.0.0.1", host.spec.listener.port)
-            self._listeners.append(listener)
+            self._listeners[name] = listener
             scheme = "https" if listener.settings.tls is not None else "http"
             self.hosts[name] = RunningHost(host, port, f"{scheme}://127.0.0.1:{port}/wsman")
 
     async def _stop_listening(self) -> None:
-        for listener in self._listeners:
+        for listener in self._listeners.values():
             await listener.stop()
 
     def close(self) -> None:

@@ -15,9 +15,12 @@ from simulator.clock import SimClock
 from simulator.directory import AccountDirectory, is_administrator
 from simulator.disks.guest import Guest
 from simulator.hyperv.cluster import Cluster
+from simulator.hyperv.guests import pull_the_plug
 from simulator.hyperv.ids import V2
 from simulator.hyperv.registration import register as register_hyperv
 from simulator.hyperv.replica.network import ReplicaNetwork
+from simulator.hyperv.replica.scenario import establish
+from simulator.hyperv.replica.state import RelationSettings
 from simulator.hyperv.role import HyperV
 from simulator.hyperv.spec import MIB
 from simulator.hyperv.writer import HyperVWriter
@@ -148,6 +151,16 @@ class SimHost:
         self.changes += 1
         self.recent_changes.append(what)
 
+    def replicate(self) -> None:
+        """Begin the relations of the description, when all hosts of the fleet are there. Unreachable: a server does not accept one."""
+        for one in self.spec.hyperv.replica.replicated:
+            thumbprint = self.certificates.by_key(one.certificate).thumbprint if one.certificate else ""
+            establish(self.hyperv, one.vm, RelationSettings(
+                recovery_point=one.server, port=one.port, authentication=one.authentication, thumbprint=thumbprint,
+                interval=one.interval, history=one.history, application_interval=one.application_interval))
+        self.changes = 0
+        self.recent_changes.clear()
+
     def settle(self) -> None:
         """Let everything happen that is due by now, also on hosts that replicate and have a clock of their own."""
         self.clock.settle()
@@ -179,11 +192,23 @@ class SimHost:
         self.hyperv.restart_vmms()
         self.writer.restart()
 
+    def crash(self) -> None:
+        """The power fails: every machine is off at once, then the host starts again."""
+        now = self.clock.now()
+        for machine in self.hyperv.machines.values():
+            if machine.live or machine.state == "starting":
+                self.hyperv.replica.crashed(machine)
+                pull_the_plug(self.hyperv, machine)
+                machine.set_state("off", now)
+                self.hyperv.disks.hold(machine)
+        self.restart()
+
     def restart_winrm(self) -> None:
         """The WinRM service restarts: shells end with all that runs in them, enumerations are forgotten; tasks go on."""
         self.service.restart()
 
     def _vmms_changed(self, state: str) -> None:
+        self.hyperv.replica.stopped = state == "Stopped"
         if state == "Stopped":
             self.hyperv.restart_vmms()
             self.writer.restart()

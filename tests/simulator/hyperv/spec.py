@@ -257,8 +257,25 @@ class AuthorizationSpec:
 
 
 @dataclass(frozen=True)
+class ReplicatedSpec:
+    """A machine of the host that replicates to another host of the fleet when it starts; its disks are there already."""
+
+    vm: str
+    """Name of the machine."""
+    server: str
+    """FQDN of a host of the fleet that accepts it."""
+    port: int = 80
+    authentication: Literal[1, 2] = 1
+    certificate: str | None = None
+    """``key`` of a certificate of this host, for authentication 2."""
+    interval: Literal[30, 300, 900] = 300
+    history: int = 0
+    application_interval: int = 0
+
+
+@dataclass(frozen=True)
 class ReplicaServerSpec:
-    """The host as a replica server."""
+    """The host as a replica server, and as a primary."""
 
     enabled: bool = False
     authentication: Literal[0, 1, 2, 3] = 0
@@ -270,6 +287,7 @@ class ReplicaServerSpec:
     authorizations: tuple[AuthorizationSpec, ...] = ()
     ports_taken: tuple[int, ...] = ()
     """TCP ports that another program listens on."""
+    replicated: tuple[ReplicatedSpec, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,8 @@ class WinrmListener:
         self.handler = handler
         self.counters = counters
         self.host_name = host_name
+        self.lost = False
+        """Nobody is answered: connections end as soon as they are made."""
         self._server: asyncio.Server | None = None
         self._sessions: set[asyncio.Task[None]] = set()
         self._ids = itertools.count(1)
@@ -81,12 +83,19 @@ class WinrmListener:
         if self._server is not None:
             self._server.close()
             self._server = None
+        await self.cut()
+
+    async def cut(self) -> None:
+        """Cut every connection, whatever it is in the middle of."""
         sessions = list(self._sessions)
         for session in sessions:
             session.cancel()
         await asyncio.gather(*sessions, return_exceptions=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.lost:
+            writer.transport.abort()
+            return
         session = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._sessions.add(session)
         session.add_done_callback(self._ended)

@@ -41,6 +41,8 @@ class CertificateSpec:
     purposes: tuple[Literal["server", "client", "code"], ...] = ("server", "client")
     """Extended key usage; empty = the certificate has none."""
     private_key: bool = True
+    revocation_reachable: bool = True
+    """Whether others can ask if it was revoked; a certificate made by hand has no place to ask."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Certificate:
     ends: datetime
     purposes: frozenset[str]
     private_key: bool
+    revocation_reachable: bool
 
 
 class CertificateStore:
@@ -67,6 +70,8 @@ class CertificateStore:
         self._started = started.astimezone(UTC).replace(microsecond=0)
         self.trusted = set(trusted)
         """Names of authorities; a self-signed certificate is trusted under its subject."""
+        self.checks_revocation = True
+        """False: the registry value DisableCertRevocationCheck of Replica is 1 (operations 7.2)."""
         self._found: dict[str, Certificate] = {}
         for spec in specs:
             self.add(spec)
@@ -128,7 +133,7 @@ def _make(spec: CertificateSpec, fqdn: str, started: datetime) -> Certificate:
     der = builder.sign(signer, hashes.SHA256(), ecdsa_deterministic=True).public_bytes(serialization.Encoding.DER)
     names = frozenset(name.lower() for name in (subject, *spec.dns_names))
     return Certificate(spec.key, der, hashlib.sha1(der, usedforsecurity=False).hexdigest().upper(), names, authority, begins, ends,
-                       frozenset(spec.purposes), spec.private_key)
+                       frozenset(spec.purposes), spec.private_key, spec.revocation_reachable)
 
 
 def _name(common: str) -> x509.Name:

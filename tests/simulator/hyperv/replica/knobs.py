@@ -35,6 +35,8 @@ class ReplicaKnobs:
     """Failures in a row after which replication stops and waits for somebody (state 8)."""
     log_share: float = 0.5
     """Changes that could not be sent, as a share of the size of the disks, after which only a resynchronisation helps (state 9)."""
+    crash_needs_resync: bool = True
+    """A host that lost its power has lost track of what its running machines had not sent (state 9)."""
     apply_held: bool = False
     """Nothing that is received is applied, as while a backup has the virtual machine (operations 7.5)."""
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 NO_SUCH_HOST, TIMED_OUT, CANNOT_CONNECT, ABORTED = 0x00002AF9, 0x00002EE2, 0x00002EFD, 0x00002EFE
 SERVER_EXPIRED, SERVER_NAME, SERVER_AUTHORITY = 0x00002F05, 0x00002F06, 0x00002F0D
 TARGET_UNKNOWN, CLIENT_UNTRUSTED, ACCESS_DENIED, UNKNOWN_MACHINE = 0x80090303, 0x80090325, 0x80070005, 0x80070490
+REVOCATION_OFFLINE = 0x80092013
 """Windows and WinHTTP codes that come as the reason of a failed job."""
 
 
@@ -97,7 +98,7 @@ class ReplicaNetwork:
         offered = server.replica.server.settings
         certificate = settings.authentication == CERTIFICATE
         wanted = offered.https_port if certificate else offered.http_port
-        if settings.port != wanted or not server.replica.server.listens(settings.port):
+        if settings.port != wanted or server.replica.stopped or not server.replica.server.listens(settings.port):
             raise Unreachable(CANNOT_CONNECT, f"A connection with the Replica server '{name}' on port {settings.port} could not be made.")
         if certificate:
             _check_certificates(client, server, settings)
@@ -128,5 +129,8 @@ def _check_certificates(client: HyperV, server: HyperV, settings: RelationSettin
         raise Unreachable(SERVER_EXPIRED, "The certificate of the Replica server has expired.")
     if shown.authority not in client.host.certificates.trusted:
         raise Unreachable(SERVER_AUTHORITY, "The certificate of the Replica server was issued by an authority that is not trusted.")
+    for side, certificate in ((client, shown), (server, own)):
+        if side.host.certificates.checks_revocation and not certificate.revocation_reachable:
+            raise Unreachable(REVOCATION_OFFLINE, "Whether a certificate was revoked could not be found out.")
     if own.authority not in server.host.certificates.trusted:
         raise Unreachable(CLIENT_UNTRUSTED, "The Replica server does not trust the certificate of this server.")

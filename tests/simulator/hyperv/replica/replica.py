@@ -17,6 +17,7 @@ from simulator.hyperv.replica.requests import StateRequests
 from simulator.hyperv.replica.sender import Sender
 from simulator.hyperv.replica.server import ReplicaServer
 from simulator.hyperv.replica.service import Relations
+from simulator.hyperv.replica.state import REPLICATING, RESYNC_REQUIRED
 
 if TYPE_CHECKING:
     from simulator.hyperv.role import HyperV
@@ -37,6 +38,8 @@ class Replica:
         self.drills = Drills(role)
         self.network = network or ReplicaNetwork()
         self.network.register(role)
+        self.stopped = False
+        """The management service does not run: nothing is sent and nobody is let in."""
         self._senders: dict[int, Sender] = {}
         """By identity of the relation."""
 
@@ -49,6 +52,12 @@ class Replica:
             found = self._senders[id(relation)] = Sender(self._role, machine, relation)
             self.network.clocks.add(self._role.clock)
         return found
+
+    def crashed(self, machine: Machine) -> None:
+        """The host lost its power while a machine ran: what was being tracked for its replica is not known any more (F-42)."""
+        for relation in machine.relations:
+            if relation.inbound is None and relation.live and relation.state == REPLICATING and self.knobs.crash_needs_resync:
+                relation.state = RESYNC_REQUIRED
 
     def machine_removed(self, machine: Machine) -> None:
         """A machine left the host."""

@@ -137,6 +137,8 @@ class Sender:
         if not self._alive:
             return
         self.start_cycles()
+        if self._role.replica.stopped:
+            return
         relation = self.relation
         if relation.state == RESYNC_REQUIRED:
             self._resync_by_itself()
@@ -202,6 +204,7 @@ class Sender:
             return
         error: Unreachable | None = None
         try:
+            _refuse_by_rule(cycle.job)
             server, machine, relation = self.other_side()
             server.replica.receiver.take(machine, relation, cycle.delta)
             self._delivered(cycle, relation)
@@ -294,6 +297,9 @@ class Sender:
         if not self._alive:
             self.stop()
             return
+        if self._role.replica.stopped:
+            copy.timer = self._role.clock.call_later(self._role.replica.knobs.retry_seconds, lambda: self._continue(copy))
+            return
         try:
             self._slice(copy)
         except Unreachable as error:
@@ -301,6 +307,7 @@ class Sender:
 
     def _slice(self, copy: Copy) -> None:
         knobs = self._role.replica.knobs
+        _refuse_by_rule(copy.job)
         server, machine, relation = self.other_side()
         if copy.queue is None:
             self._start_slices(copy, server, machine, relation)
@@ -408,3 +415,10 @@ class Sender:
         inside = begin <= moment < end if begin <= end else moment >= begin or moment < end
         if settings.auto_resync and inside and self._copy is None:
             self.begin_copy(settings.included, RESYNCING, 107, compare=True)
+
+
+def _refuse_by_rule(job: Job) -> None:
+    """Unreachable, once: a fault rule wants this job to fail."""
+    failure, job.forced_failure = job.forced_failure, None
+    if failure is not None:
+        raise Unreachable(failure.hresult or 0x80004005, failure.message)

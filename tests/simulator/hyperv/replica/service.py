@@ -28,7 +28,7 @@ from simulator.hyperv.replica.common import (
     require_administrator,
     start,
 )
-from simulator.hyperv.replica.network import Unreachable
+from simulator.hyperv.replica.network import UNKNOWN_MACHINE, Unreachable
 from simulator.hyperv.replica.receiver import new_relation
 from simulator.hyperv.replica.settings import CLASS, changed, read_disks
 from simulator.hyperv.replica.state import (
@@ -236,9 +236,9 @@ class Relations:
         def begin() -> None:
             if relation.state != READY:
                 raise JobFailure(INVALID_STATE, "The first copy was started already.")
-            relation.state = INITIAL
             sender = self._role.replica.sender(machine, relation)
-            assert sender is not None
+            if sender is None:
+                raise JobFailure(FAILED, "The Replica server has no replica of the virtual machine.", hresult=UNKNOWN_MACHINE)
             if how == SEEDED:
                 sender.begin_copy(relation.settings.included, INITIAL, RESYNC_COPY_JOB, compare=True, delay=delay)
             else:

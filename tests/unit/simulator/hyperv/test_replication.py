@@ -11,7 +11,9 @@ import pytest
 from simulator.cim.model import Ref
 from simulator.disks.proof import inspect
 from simulator.hyperv.hardware import attach_disk
+from simulator.hyperv.jobs import JobFailure
 from simulator.hyperv.spec import MIB, AuthorizationSpec, DiskSpec, ReplicaServerSpec, VmSpec
+from simulator.windows.certificates import CertificateSpec
 from unit.simulator.hyperv.bench import V2
 from unit.simulator.hyperv.replica_bench import GUID, HTTP, RELATION, SETTINGS, VM, MakePair, Pair, relation_id, text
 
@@ -519,3 +521,86 @@ def test_relations_are_found_through_their_associations(pair: MakePair) -> None:
     found = both.primary.host.query(f"ASSOCIATORS OF {source} WHERE AssocClass=Msvm_SettingsDefineState")
     assert [r.class_name for r in found] == [SETTINGS]
     assert both.primary.host.row("Msvm_SystemReplicationRelationship")["Dependent"] == Ref(V2, RELATION, {"InstanceID": relation_id(0)})
+
+
+# -- what else goes wrong -----------------------------------------------------------------------------------------------------
+
+
+def test_a_volume_that_is_full_on_the_other_side(pair: MakePair) -> None:
+    both = pair()
+    guest = both.primary.guest()
+    both.replicating()
+    volume = both.replica.host.files.resolve("D:\\").volume
+    volume.backing.reserved = volume.free_bytes
+    guest.write_some(60)
+    both.clock.advance(305.0)
+    figures, issues = both.primary.figures()
+    assert (figures["ReplicationFailureCount"], both.replica.writes(), issues) == ("1", 0, [])
+    volume.backing.reserved = 0
+    both.clock.advance(305.0)
+    assert both.replica.writes() == 60
+
+
+def test_fault_rules_reach_the_jobs_of_replication(pair: MakePair) -> None:
+    both = pair()
+    guest = both.primary.guest()
+    failures = both.primary.role.jobs.next_failures
+    failures.append((91, JobFailure(32768, "by rule", hresult=0x80004005)))
+    assert "0x80004005" in both.primary.failed(both.create())
+    assert both.replica.host.rows("Msvm_ComputerSystem")[1:] == []
+    both.primary.done(both.create())
+    failures.append((116, JobFailure(32768, "by rule")))
+    both.primary.done(both.start())
+    both.primary.until(lambda: both.primary.state()[0] == 3, 300.0)
+    failures.append((105, JobFailure(32768, "by rule")))
+    guest.write_some(3)
+    both.clock.advance(305.0)
+    assert (both.replica.writes(), both.primary.figures()[0]["ReplicationFailureCount"]) == (0, "2")
+    both.clock.advance(300.0)
+    assert both.replica.writes() == 3
+    both.primary.power(3)
+    failures.append((100, JobFailure(32768, "by rule", hresult=0x80004005)))
+    assert "0x80004005" in both.primary.failed(both.primary.request(4))
+    assert both.primary.state()[0] == 3
+
+
+def test_a_service_that_does_not_run_lets_nobody_in(pair: MakePair) -> None:
+    both = pair()
+    both.replicating()
+    both.replica.role.replica.stopped = True
+    assert "0x00002EFD" in both.primary.failed(connection(both))
+    both.clock.advance(305.0)
+    assert both.primary.figures()[0]["NetworkFailureCount"] == "1"
+    both.replica.role.replica.stopped = False
+    both.primary.role.replica.stopped = True
+    last = both.replica.row()["LastReplicationTime"]
+    both.clock.advance(900.0)
+    assert both.replica.row()["LastReplicationTime"] == last
+
+
+def test_certificates_that_nobody_can_ask_about(pair: MakePair) -> None:
+    server = ReplicaServerSpec(enabled=True, authentication=2, certificate="host", authorizations=(AuthorizationSpec("*"),))
+    both = pair(server=server, domain=None, certificates=True)
+    made = both.primary.host.certificates.add(CertificateSpec("lab", revocation_reachable=False))
+    secure = {"RecoveryConnectionPoint": "hv2", "RecoveryServerPortNumber": 443, "AuthenticationType": 2,
+              "CertificateThumbPrint": made.thumbprint}
+    assert "0x80092013" in both.primary.failed(connection(both, **secure))
+    both.replica.host.certificates.checks_revocation = False
+    assert both.primary.done(connection(both, **secure)) == 115
+
+
+def test_a_replica_that_is_lost_from_its_host(pair: MakePair) -> None:
+    both = pair()
+    both.primary.guest().write_some(2)
+    both.replicating()
+    both.replica.role.remove_vm(GUID)
+    both.clock.advance(305.0)
+    assert both.primary.state() == (8, 3)
+    assert any("0x80070490" in issue for issue in both.primary.figures()[1])
+    assert "0x80070490" in both.primary.failed(modify(both, CompressionEnabled="false"))
+
+
+def test_a_machine_of_a_newer_version_is_not_taken(pair: MakePair) -> None:
+    both = pair()
+    both.replica.role.os_version = "2016"
+    assert "0x80070032" in both.primary.failed(both.create())
