@@ -115,3 +115,8 @@ class Call:
         else:
             result.update(plan.predicted)
         return result
+
+    def conclude_with(self, plan: Plan, peer: Host | None,
+                      apply: Callable[[CimWriter, CimWriter | None], dict[str, Any]]) -> dict[str, Any]:
+        """As :meth:`conclude`, for what is done on two hosts: ``apply`` is handed a writer of each, the second one None without a peer."""
+        return self.conclude(plan, lambda writer: apply(writer, None if peer is None else peer._write()))

@@ -161,6 +161,8 @@ class Seen:
     host: SimHost
     witness: Any
     servers: Mapping[str, FileServer] = field(default_factory=dict)
+    others: Mapping[str, SimHost] = field(default_factory=dict)
+    """Every host by its name."""
 
 
 Check = Callable[[Seen], Iterable[str]]
@@ -201,31 +203,46 @@ class Operation:
     file_servers: Sequence[FileServerSpec] = ()
     next_run: NextRun | None = None
     always_next: bool = False
+    peers: Callable[[], Sequence[HostSpec]] = tuple
+    """Other hosts, which the operation reaches as ``peer`` under their names in lower case."""
+    faulty: str | None = None
+    """The name of the host whose requests meet the faults, when it is a peer."""
+
+
+@dataclass
+class _Watch:
+    """What all lanes of one controller share: when it is killed none of them sends, and runs that never end are ended."""
+
+    limit: int
+    number: int = 0
+    kill: Literal["before", "after"] | None = None
+    dead: bool = False
+    sent: int = 0
 
 
 class _Watched(in_process.WrappedLane):
-    """A lane that kills the controller at one message, and ends runs that never end."""
+    """A lane of a watched controller; ``counted``: it may be killed at a message of this one."""
 
-    def __init__(self, lane: Lane, limit: int, number: int = 0, kill: Literal["before", "after"] | None = None) -> None:
+    def __init__(self, lane: Lane, watch: _Watch, *, counted: bool) -> None:
         super().__init__(lane)
-        self._limit = limit
-        self._number = number
-        self._kill = kill
-        self._dead = False
-        self.sent = 0
+        self._watch = watch
+        self._counted = counted
 
     def send(self, envelope: bytes, deadline: Deadline, *, repeatable: bool) -> bytes:
         """See Lane."""
-        if self._dead:
+        watch = self._watch
+        if watch.dead:
             raise ControllerKilled
-        self.sent += 1
-        if self.sent > self._limit:
-            raise TooManyRequests(f"{self.sent} messages")
-        self._dead = self._kill is not None and self.sent == self._number
-        if self._dead and self._kill == "before":
+        if not self._counted:
+            return super().send(envelope, deadline, repeatable=repeatable)
+        watch.sent += 1
+        if watch.sent > watch.limit:
+            raise TooManyRequests(f"{watch.sent} messages")
+        watch.dead = watch.kill is not None and watch.sent == watch.number
+        if watch.dead and watch.kill == "before":
             raise ControllerKilled
         answer = super().send(envelope, deadline, repeatable=repeatable)
-        if self._dead:
+        if watch.dead:
             raise ControllerKilled
         return answer
 
@@ -245,10 +262,10 @@ class Recorded:
 def record(operation: Operation) -> Recorded:
     """Run without faults and check that the operation works at all. AssertionError with the problems."""
     with _started(operation) as (fleet, running, witness):
-        ending, names = _run(operation.run, operation.params, fleet, running, limit=ENDLESS)
+        ending, names = _run(operation, operation.run, operation.params, fleet, running, limit=ENDLESS)
         problems = [] if ending.succeeded else [f"the clean run {ending}"]
         with fleet.locked():
-            problems += operation.clean(Seen(None, ending, ending, running.host, witness, fleet.file_servers))
+            problems += operation.clean(Seen(None, ending, ending, running.host, witness, fleet.file_servers, fleet.simulated))
     if problems:
         raise AssertionError(f"{operation.name} without any fault: " + "; ".join(problems))
     return Recorded(tuple(names))
@@ -281,15 +298,17 @@ def try_case(operation: Operation, recorded: Recorded, case: Case) -> list[str]:
     """What is wrong with one case; empty when nothing is."""
     with _started(operation) as (fleet, running, witness):
         host, fault = running.host, case.fault
+        faulty = fleet.simulated[operation.faulty or host.name]
         if fault.effect is not None:
             with fleet.locked():
-                host.rules.add(fault.effect(host), nth=case.number, times=None if fault.forever else 1)
-        first, sent = _run(operation.run, operation.params, fleet, running, limit=recorded.limit, number=case.number, kill=fault.kill)
-        problems = [] if fault.effect is None or _fired(host) else ["the fault did not come: the run is not the recorded one"]
+                faulty.rules.add(fault.effect(faulty), nth=case.number, times=None if fault.forever else 1)
+        first, sent = _run(operation, operation.run, operation.params, fleet, running, limit=recorded.limit, number=case.number,
+                           kill=fault.kill)
+        problems = [] if fault.effect is None or _fired(faulty) else ["the fault did not come: the run is not the recorded one"]
         with fleet.locked():
-            host.rules.clear()
+            faulty.rules.clear()
             problems += _judge(first, killed=fault.kill is not None)
-            problems += operation.after(Seen(case, first, first, host, witness, fleet.file_servers))
+            problems += operation.after(Seen(case, first, first, host, witness, fleet.file_servers, fleet.simulated))
         problems = [f"after the fault ({_short(first)}): {problem}" for problem in problems]
         if len(sent) > recorded.limit:
             problems.append(f"{len(sent)} requests, the clean run needs {len(recorded.requests)}")
@@ -298,10 +317,10 @@ def try_case(operation: Operation, recorded: Recorded, case: Case) -> list[str]:
         following = operation.next_run or NextRun(operation.run, operation.params)
         with fleet.locked():
             host.clock.advance(following.pause)
-        second, _unused = _run(following.run, following.params, fleet, running, limit=recorded.limit)
+        second, _unused = _run(operation, following.run, following.params, fleet, running, limit=recorded.limit)
         with fleet.locked():
             later = [] if second.succeeded else [f"it {second}"]
-            later += operation.healed(Seen(case, second, first, host, witness, fleet.file_servers))
+            later += operation.healed(Seen(case, second, first, host, witness, fleet.file_servers, fleet.simulated))
         return problems + [f"after the next run: {problem}" for problem in later]
 
 
@@ -345,11 +364,13 @@ def _started(operation: Operation) -> Iterator[tuple[Fleet, RunningHost, Any]]:
     others = tuple(account for account in spec.accounts if account.name != in_process.ADMINISTRATOR.name)
     spec = replace(spec, accounts=(in_process.ADMINISTRATOR, *others))
     with tempfile.TemporaryDirectory(prefix="fault-harness-") as folder:
-        fleet = Fleet([spec], Path(folder), file_servers=operation.file_servers)
+        peers = [replace(peer, accounts=(in_process.ADMINISTRATOR,)) for peer in operation.peers()]
+        fleet = Fleet([spec, *peers], Path(folder), file_servers=operation.file_servers)
         host = fleet.simulated[spec.name]
         witness = operation.prepare(host)
-        host.changes = 0
-        host.recent_changes.clear()
+        for one in fleet.simulated.values():
+            one.changes = 0
+            one.recent_changes.clear()
         with fleet:
             yield fleet, fleet.hosts[spec.name], witness
 
@@ -363,9 +384,10 @@ def validated(module: Any, **params: Any) -> Mapping[str, Any]:
     return values
 
 
-def _run(function: Callable[[Call], dict[str, Any]], params: Mapping[str, Any], fleet: Fleet, running: RunningHost, *, limit: int,
-         number: int = 0, kill: Literal["before", "after"] | None = None) -> tuple[Ending, Sequence[str]]:
-    """One run, and the names of the requests that reached the host."""
+def _run(operation: Operation, function: Callable[[Call], dict[str, Any]], params: Mapping[str, Any], fleet: Fleet,
+         running: RunningHost, *, limit: int, number: int = 0,
+         kill: Literal["before", "after"] | None = None) -> tuple[Ending, Sequence[str]]:
+    """One run, and the names of the requests that reached the host that meets faults."""
     names: list[str] = []
 
     def note(view: RequestView) -> bool:
@@ -373,7 +395,9 @@ def _run(function: Callable[[Call], dict[str, Any]], params: Mapping[str, Any], 
         return False
 
     with fleet.locked():
-        running.host.rules.rules.insert(0, rules.FaultRule(Effect("note"), when=note))
+        fleet.simulated[operation.faulty or running.host.name].rules.rules.insert(0, rules.FaultRule(Effect("note"), when=note))
+    watch = _Watch(limit, number, kill)
     ending = in_process.run(function, params, fleet, running,
-                            wrap=lambda lane: _Watched(lane, limit, number, kill))
+                            wrap=lambda lane: _Watched(lane, watch, counted=operation.faulty is None),
+                            wrap_peer=lambda lane: _Watched(lane, watch, counted=operation.faulty is not None))
     return ending, names

@@ -114,15 +114,27 @@ class Ending:
 
 
 def run(function: Callable[[Call], dict[str, Any]], params: Mapping[str, Any], fleet: Fleet, running: RunningHost, *,
-        wrap: Callable[[Lane], Lane] | None = None, check_mode: bool = False) -> Ending:
-    """Call a module's ``run`` with validated ``params`` over one lane with NTLM and sealed messages. Never raises what it raised."""
+        wrap: Callable[[Lane], Lane] | None = None, check_mode: bool = False,
+        wrap_peer: Callable[[Lane], Lane] | None = None) -> Ending:
+    """Call a module's ``run`` with validated ``params`` over one lane a host, with NTLM and sealed messages. Never raises what it raised.
+
+    The other hosts of the fleet are its peers, under their names in lower case.
+    """
     clock = HostTime(fleet, running)
-    own = PywinrmLane(Endpoint(scheme="http", host="127.0.0.1", port=running.port, transport="ntlm", username=ADMINISTRATOR.name,
-                               password=ADMINISTRATOR.password), clock)
-    session = WsmanSession(wrap(own) if wrap is not None else own, clock)
+    lanes: list[PywinrmLane] = []
+
+    def opened(one: RunningHost, wrapping: Callable[[Lane], Lane] | None) -> Host:
+        own = PywinrmLane(Endpoint(scheme="http", host="127.0.0.1", port=one.port, transport="ntlm", username=ADMINISTRATOR.name,
+                                   password=ADMINISTRATOR.password), clock)
+        lanes.append(own)
+        session = WsmanSession(wrapping(own) if wrapping is not None else own, clock)
+        return Host(one.host.name, CimReader(session, clock), lambda: CimWriter(session, clock))
+
+    def peer(name: str) -> Host:
+        return opened(next(one for one in fleet.hosts.values() if one.host.name.lower() == name), wrap_peer)
+
     ending = Ending()
-    call = Call(params, Host(running.host.name, CimReader(session, clock), lambda: CimWriter(session, clock)), clock, check_mode,
-                ending.progress.append, ending.warnings.append, _no_peer)
+    call = Call(params, opened(running, wrap), clock, check_mode, ending.progress.append, ending.warnings.append, peer)
     try:
         ending.result = function(call)
     except HypervError as error:
@@ -134,9 +146,6 @@ def run(function: Callable[[Call], dict[str, Any]], params: Mapping[str, Any], f
             raise
         ending.killed = end
     finally:
-        own.close()
+        for lane in lanes:
+            lane.close()
     return ending
-
-
-def _no_peer(name: str) -> Host:
-    raise ValueError(f"no peer {name} here")

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import html
 import ntpath
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
-from ansible_collections.agentless.hyperv.plugins.module_utils.cim import paths, rows
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim import cimxml, facts, paths, rows
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.rows import Row
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.types import Instance, Reference
@@ -17,6 +17,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.disks impo
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.identity import NAMESPACE
 
 BUILD_2012R2 = 9600
+STORAGE = "Msvm_StorageAllocationSettingData"
 METHODS: Mapping[int, str] = {1: "kerberos", 2: "certificate"}
 NUMBERS: Mapping[str, int] = {word: number for number, word in METHODS.items()}
 DEFAULT_PORTS: Mapping[str, int] = {"kerberos": 80, "certificate": 443}
@@ -61,12 +62,33 @@ def names_disk(entry: str, disk: Disk) -> bool:
         return wanted in html.unescape(entry).lower()
 
 
-def disk_entry(disk: Disk, offered: Sequence[str]) -> str:
-    """A disk as an entry of IncludedDisks: in the words of the host where it offers any, else as an object path."""
-    for entry in offered:
-        if names_disk(entry, disk):
-            return entry
-    return paths.format_path(Reference(NAMESPACE, "Msvm_StorageAllocationSettingData", {"InstanceID": disk.instance_id}))
+PATH, INSTANCE_ID, EMBEDDED = "path", "instance_id", "embedded"
+
+
+def form_of(entry: str) -> str:
+    """In which of the three forms an entry of IncludedDisks is."""
+    try:
+        paths.parse_path(entry)
+    except ValueError:
+        return EMBEDDED if entry.lstrip().startswith("<") else INSTANCE_ID
+    return PATH
+
+
+def forms(found: Mapping[str, Instance]) -> tuple[str, ...]:
+    """The form that this host uses, where any of its relations shows one; else all of them, the likeliest first (D-22)."""
+    for row in found.values():
+        for entry in row.texts("IncludedDisks"):
+            return (form_of(entry),)
+    return (PATH, INSTANCE_ID, EMBEDDED)
+
+
+def disk_entry(disk: Disk, form: str) -> str:
+    """A disk as an entry of IncludedDisks."""
+    if form == INSTANCE_ID:
+        return disk.instance_id
+    if form == EMBEDDED:
+        return cimxml.format_instance(facts.embedded(STORAGE, {"InstanceID": disk.instance_id}))
+    return paths.format_path(Reference(NAMESPACE, STORAGE, {"InstanceID": disk.instance_id}))
 
 
 def included(settings: Instance, found: Collection[Disk]) -> tuple[Disk, ...]:

@@ -31,7 +31,11 @@ class Choice:
 
 def choose(facts: CheckpointFacts, params: Mapping[str, Any]) -> Choice:
     """In a list a name that means none or several is one entry's failure, not the task's. Raises HypervError for a single one."""
-    found = facts.host.machines
+    return choose_among(facts.host.machines, params)
+
+
+def choose_among(found: tuple[Machine, ...], params: Mapping[str, Any]) -> Choice:
+    """As :func:`choose`, among these machines."""
     if params["name"] or params["vm_id"]:
         return Choice((machines.select(found, name=params["name"], vm_id=params["vm_id"]),), (), single=True)
     if selection.means_all(params["names"]):

@@ -43,7 +43,7 @@ class Side:
     @property
     def name(self) -> str:
         """The host under the name that other hosts know it by."""
-        return self.system.fqdn or self.system.name
+        return (self.system.fqdn or self.system.name).lower()
 
     def machine(self, vm_id: str) -> Machine | None:
         """A machine of this host."""

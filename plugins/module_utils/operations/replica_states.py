@@ -66,8 +66,9 @@ LEADS_TO: Mapping[str, frozenset[str]] = {
     REMOVE: frozenset((NONE,)),
 }
 """The states that show that a step was done."""
-_EXPECTED: Mapping[str, str] = {CREATE: "ready", COPY: "initial_replication", RESUME: "replicating", PAUSE: "suspended",
-                                RESYNC: "resynchronizing", WAIT: "replicating", REMOVE: NONE}
+EXPECTED: Mapping[str, str] = {CREATE: "ready", COPY: "initial_replication", RESUME: "replicating", PAUSE: "suspended",
+                               RESYNC: "resynchronizing", WAIT: "replicating", REMOVE: NONE}
+"""Where a step leads when all goes well."""
 
 
 def next_step(state: str, goal: str) -> str | None:
@@ -84,5 +85,5 @@ def steps_from(state: str, goal: str) -> tuple[str, ...]:
     found: list[str] = []
     while (step := next_step(state, goal)) is not None:
         found.append(step)
-        state = _EXPECTED[step]
+        state = EXPECTED[step]
     return tuple(found)

@@ -1,0 +1,258 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What has to be done so that the relation of one machine is what a task asks for: a pure decision (operations 7.3)."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim import rows
+from ansible_collections.agentless.hyperv.plugins.module_utils.cim.rows import Change, OptionValue
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import replica_server, replica_settings
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.disks import Disk
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.replica_server import ServerFacts
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import replica_states as states
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_facts import REPLICA_MODES, Side
+
+MODIFY = "modify"
+NETWORK, EXISTING, NO_COPY = "network", "existing", "none"
+_RANGES = (("port", 1, 65535), ("recovery_history", 0, 24), ("app_consistent_interval", 0, 12))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a task asks for. ``settings``: only what it names. ``included`` and ``excluded``: paths or file names, None when not given."""
+
+    goal: str
+    settings: Mapping[str, Any]
+    included: tuple[str, ...] | None
+    excluded: tuple[str, ...] | None
+    copy: str
+    copy_at: datetime | None
+    allow_reseed: bool
+    allow_resync: bool
+
+    @property
+    def names_disks(self) -> bool:
+        """Whether the disks of the machine have to be known."""
+        return self.included is not None or self.excluded is not None
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a relation sends to, and how: what a test of the connection needs."""
+
+    server: str
+    port: int
+    authentication: str
+    thumbprint: str | None
+    bypass_proxy: bool
+
+
+@dataclass(frozen=True)
+class Work:
+    """What will be done with one machine. ``disks``: those that the relation is to include, None when that stays as it is."""
+
+    machine: Machine
+    state: str
+    steps: tuple[str, ...]
+    changes: tuple[Change, ...] = ()
+    before: Mapping[str, OptionValue] | None = None
+    after: Mapping[str, Any] | None = None
+    disks: tuple[Disk, ...] | None = None
+    disks_before: tuple[Disk, ...] = ()
+
+    @property
+    def writes(self) -> bool:
+        """Whether anything is changed; waiting is no change."""
+        return any(step != states.WAIT for step in self.steps)
+
+    @property
+    def target(self) -> Target | None:
+        """Where the connection has to be tested before; None when the steps need none."""
+        moved = any(change.row.option in ("server", "port", "authentication", "certificate_thumbprint", "bypass_proxy")
+                    for change in self.changes)
+        if self.after is None or not (states.CREATE in self.steps or (MODIFY in self.steps and moved)):
+            return None
+        return Target(str(self.after["server"]), int(self.after["port"]), str(self.after["authentication"]),
+                      self.after.get("certificate_thumbprint"), bool(self.after.get("bypass_proxy")))
+
+
+def same_host(one: str, other: str) -> bool:
+    """Whether two names can mean one host: they are equal, or one is the other without its domain."""
+    left, right = one.casefold(), other.casefold()
+    return left == right or (left.partition(".")[0] == right.partition(".")[0] and ("." not in left or "." not in right))
+
+
+def check(settings: Mapping[str, Any]) -> None:
+    """Values that no relation can have. Raises HypervError ``invalid_option``."""
+    for option, least, most in _RANGES:
+        value = settings.get(option)
+        if value is not None and not least <= value <= most:
+            raise HypervError(f"{option} is {value}, and may be {least} to {most}.", error_code="invalid_option")
+
+
+def _check_together(after: Mapping[str, Any]) -> None:
+    if after.get("app_consistent_interval") and not after.get("recovery_history"):
+        raise HypervError("app_consistent_interval needs recovery_history: without further points there is none to be consistent.",
+                          error_code="invalid_option", hint="Set recovery_history to 1 or more.")
+    if after.get("authentication") == "certificate" and not after.get("certificate_thumbprint"):
+        raise HypervError("Replication by certificate needs certificate_thumbprint: the certificate of the host that sends.",
+                          error_code="certificate_missing")
+
+
+def decide(side: Side, machine: Machine, asked: Asked, disks: Sequence[Disk], peer: Side | None) -> Work:
+    """The steps for one machine. ``disks``: all of its own, read only where they matter. Raises HypervError with the reason."""
+    if asked.goal == states.ABSENT:
+        state = side.state(machine.vm_id)
+        current = side.shown(machine.vm_id) if state != states.NONE else {}
+        return Work(machine, state, states.steps_from(state, states.ABSENT), before=current)
+    if machine.replication_mode in (*REPLICA_MODES, "test_replica"):
+        raise HypervError(f"{machine.name!r} is a {machine.replication_mode.replace('_', ' ')} on this host.", error_code="vm_is_replica",
+                          hint="Replication is declared on the host that has the primary. To turn the roles, use hyperv_replica_failover.")
+    state = side.state(machine.vm_id)
+    return _create(side, machine, asked, disks) if state == states.NONE else _change(side, machine, asked, disks, peer)
+
+
+def _create(side: Side, machine: Machine, asked: Asked, disks: Sequence[Disk]) -> Work:
+    steps = _trimmed(states.steps_from(states.NONE, asked.goal), asked)
+    after = _with_defaults(asked.settings, {})
+    _check_together(after)
+    changes = rows.differences(replica_settings.ROWS, {}, after, side.system.build)
+    chosen = _chosen(machine, disks, asked)
+    return Work(machine, states.NONE, steps, changes, {}, rows.after({}, changes), chosen)
+
+
+def _with_defaults(settings: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
+    """A new relation needs server, authentication and port; another authentication has another port."""
+    if not current and "server" not in settings:
+        raise HypervError("It is not replicated yet, and the task names no server.", error_code="server_missing",
+                          hint="Set server to the full name of the replica server.")
+    found: dict[str, Any] = {} if current else {"authentication": "kerberos"}
+    found.update(settings)
+    method = found.get("authentication", current.get("authentication"))
+    if "port" not in found and method != current.get("authentication"):
+        found["port"] = replica_settings.DEFAULT_PORTS[str(method)]
+    return found
+
+
+def _chosen(machine: Machine, disks: Sequence[Disk], asked: Asked) -> tuple[Disk, ...]:
+    """The disks that a relation is to include. Raises HypervError ``disk_unknown``, ``disk_not_replicable``, ``no_disk_included``."""
+    virtual = [disk for disk in disks if disk.kind == "virtual"]
+    for wanted in (*(asked.included or ()), *(asked.excluded or ())):
+        if not any(replica_settings.is_meant(disk, wanted) for disk in virtual):
+            raise HypervError(f"{machine.name!r} has no virtual disk {wanted!r}.", error_code="disk_unknown",
+                              hint="Name its path, or the name of its file alone.",
+                              details={"disks": [disk.path for disk in virtual]})
+    chosen = [disk for disk in virtual if (asked.included is None or any(replica_settings.is_meant(disk, one) for one in asked.included))
+              and not any(replica_settings.is_meant(disk, one) for one in asked.excluded or ())]
+    shared = [disk for disk in chosen if disk.shared]
+    if shared:
+        raise HypervError(f"The disk {shared[0].path} of {machine.name!r} is shared, and shared disks cannot be replicated.",
+                          error_code="disk_not_replicable", hint="Leave it out by excluded_disks.")
+    if not chosen:
+        raise HypervError(f"No virtual disk of {machine.name!r} would be replicated.", error_code="no_disk_included")
+    return tuple(chosen)
+
+
+def _change(side: Side, machine: Machine, asked: Asked, disks: Sequence[Disk], peer: Side | None) -> Work:
+    state, current = side.state(machine.vm_id), side.shown(machine.vm_id)
+    wanted = _with_defaults(asked.settings, current)
+    changes = rows.differences(replica_settings.ROWS, current, wanted, side.system.build)
+    after = rows.after(current, changes)
+    if changes:
+        _check_together(after)
+    chosen, there = (_chosen(machine, disks, asked), _included(side, machine, disks)) if asked.names_disks else (None, ())
+    if chosen is not None and {disk.instance_id for disk in chosen} == {disk.instance_id for disk in there}:
+        chosen = None
+    reason = _reseed_reason(machine, current, changes, chosen, there, peer)
+    steps = states.steps_from(state, asked.goal)
+    if reason is not None and not asked.allow_reseed:
+        raise HypervError(f"{reason} The copy of {machine.name!r} would be lost, and made again from the beginning.",
+                          error_code="reseed_needed", hint="Set allow_reseed: true if that is meant.")
+    if reason is not None and any(change.row.option == "server" for change in changes):
+        new = {**current, **wanted}
+        rest = states.steps_from(states.NONE, states.REPLICATING)
+        known = {name: value for name, value in new.items() if value is not None}
+        fresh = rows.differences(replica_settings.ROWS, {}, known, side.system.build)
+        return Work(machine, state, (states.REMOVE, *_trimmed(rest, asked)), fresh, current, after, _chosen(machine, disks, asked), there)
+    if states.RESYNC in steps and not asked.allow_resync:
+        raise resync_required(machine)
+    return Work(machine, state, ((MODIFY,) if changes or chosen is not None else ()) + _trimmed(steps, asked, state), changes, current,
+                after, chosen, there)
+
+
+def resync_required(machine: Machine) -> HypervError:
+    """The host wants what nobody has allowed."""
+    return HypervError(f"{machine.name!r} needs a resynchronisation: both sides are compared as a whole, which loads both hosts.",
+                       error_code="resync_required", hint="Set allow_resync: true, at a time when that does no harm.")
+
+
+def _included(side: Side, machine: Machine, disks: Sequence[Disk]) -> tuple[Disk, ...]:
+    row = replica_settings.of_machine(side.settings, machine.vm_id)
+    return () if row is None else replica_settings.included(row, disks)
+
+
+def _reseed_reason(machine: Machine, current: Mapping[str, OptionValue], changes: Sequence[Change], chosen: Sequence[Disk] | None,
+                   there: Sequence[Disk], peer: Side | None) -> str | None:
+    """Why a change would throw the copy away; None when it does not."""
+    for change in changes:
+        moved = change.row.option == "server" and not same_host(str(current.get("server") or ""), str(change.after))
+        if moved and not _has_replica(peer, machine.vm_id):
+            return f"{machine.name!r} is replicated to {change.before}, not to {change.after}."
+    if chosen is not None:
+        kept = {disk.instance_id for disk in chosen}
+        lost = [disk.path for disk in there if disk.instance_id not in kept]
+        if lost:
+            return f"The disk {lost[0]} is replicated now, and would not be any more."
+    return None
+
+
+def _has_replica(peer: Side | None, vm_id: str) -> bool:
+    machine = peer.machine(vm_id) if peer is not None else None
+    return machine is not None and machine.replication_mode in REPLICA_MODES
+
+
+def _trimmed(steps: tuple[str, ...], asked: Asked, state: str = states.NONE) -> tuple[str, ...]:
+    """Without the copy, when none is wanted now; a copy of a later hour is not waited for."""
+    if asked.copy == NO_COPY and states.COPY in steps:
+        return steps[:steps.index(states.COPY)]
+    if asked.copy_at is not None and (states.COPY in steps or state == "initial_replication"):
+        return tuple(step for step in steps if step != states.WAIT)
+    return steps
+
+
+# -- the other side ------------------------------------------------------------------------------------------------------
+
+
+def refuse_peer(side: Side, work: Work, asked: Asked, peer: Side, server: ServerFacts) -> None:
+    """What the replica server would refuse, or what would be in the way there. Raises HypervError."""
+    target, machine = work.target, work.machine
+    if target is None:
+        return
+    method = target.authentication
+    port = server.settings.get("http_port" if method == "kerberos" else "https_port")
+    if not server.settings.get("enabled"):
+        raise HypervError(f"{peer.name} is no replica server.", error_code="replica_server_disabled",
+                          hint="Make it one with hyperv_replica_server.")
+    if not replica_server.uses(server.settings.get("authentication"), method) or port != target.port:
+        raise HypervError(f"{peer.name} listens for {server.settings.get('authentication')} on port {port}, and the task wants {method} on "
+                          f"port {target.port}.", error_code="replica_server_differs", hint="Set authentication and port as it has them.")
+    if not any(entry.admits(side.name) for entry in server.authorizations):
+        raise HypervError(f"{peer.name} does not let {side.name} send replicas.", error_code="not_authorized",
+                          hint="Add it to authorization of hyperv_replica_server there.")
+    there = peer.machine(machine.vm_id)
+    if there is None or states.CREATE not in work.steps or states.REMOVE in work.steps:
+        return
+    if there.replication_mode == "primary":
+        raise HypervError(f"{there.name!r} is a primary on {peer.name}, too: one machine cannot be replicated both ways.",
+                          error_code="both_primary", hint="Decide which one is right, and remove the replication of the other.")
+    if asked.copy != EXISTING:
+        raise HypervError(f"{peer.name} has a virtual machine with the GUID of {machine.name!r} already ({there.name!r}, "
+                          f"{there.replication_mode}).", error_code="leftover_on_replica",
+                          hint="If it is the copy of an earlier replication, begin with initial_copy: existing, or remove it there.")
