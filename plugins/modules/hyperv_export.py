@@ -157,6 +157,7 @@ notes:
   - The configuration of a checkpoint is never exported without its disks, which can leave the chain locked.
   - In check mode nothing is put onto the host, so a share is not looked at. The task then predicts as if it held no exports, and says so.
 seealso:
+  - module: agentless.hyperv.hyperv_export_info
   - module: agentless.hyperv.hyperv_vss_copy
   - module: agentless.hyperv.hyperv_vm_info
   - module: agentless.hyperv.hyperv_cleanup

@@ -47,6 +47,7 @@ _TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z\Z", re.ASCII)
 _VERSION = re.compile(r"\d{1,4}\.\d{1,4}\Z", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _LARGEST_SIZE = 1 << 63
+_LONGEST_LINE = 4000
 
 
 class ManifestError(ValueError):
@@ -221,8 +222,25 @@ def _with_export(data: dict[str, Any], export: Export) -> dict[str, Any]:
 
 
 def dump(manifest: Manifest) -> bytes:
-    """The file's bytes: ASCII JSON, one value a line, so that no code page and no line limit of a tool can damage it."""
-    return (json.dumps(manifest.as_data(), ensure_ascii=True, indent=1) + "\n").encode("ascii").replace(b"\n", b"\r\n")
+    """The file's bytes: ASCII JSON in short lines, one for each value and for each part of a list, so that no code page and no line limit
+    of a tool can damage it, and a thousand of them are still read at once."""
+    lines = ["{"]
+    for key, value in manifest.as_data().items():
+        several = isinstance(value, list) and len(value) > 0
+        lines += [f' "{key}": [', *_parts(value), " ],"] if several else [f' "{key}": {_one_line(value)},']
+    lines[-1] = lines[-1].removesuffix(",")
+    return ("\r\n".join("\r\n".join(line.splitlines()) for line in [*lines, "}"]) + "\r\n").encode("ascii")
+
+
+def _parts(value: Sequence[Any]) -> list[str]:
+    parts = [f"  {_one_line(part)}," for part in value]
+    return [*parts[:-1], parts[-1].removesuffix(",")]
+
+
+def _one_line(value: Any) -> str:
+    """A value on one line, or on several when one would be too long for the tools of a host."""
+    text = json.dumps(value, ensure_ascii=True)
+    return text if len(text) <= _LONGEST_LINE else json.dumps(value, ensure_ascii=True, indent=3)
 
 
 def parse(text: str) -> Manifest:
