@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from simulator.cim.cimxml import parse_instance
 from simulator.cim.errors import ProviderRefusal
 from simulator.cim.model import CimError
 from simulator.cim.provider import Invocation, MethodOutcome
@@ -50,7 +49,7 @@ class StateRequests:
             if name == self._role.name.upper():
                 raise ProviderRefusal(NOT_SUPPORTED, "the host is no virtual machine")
             raise CimError("not_found", "The virtual machine does not exist.", hresult=0x80041002)
-        relation = self._relation(machine, call["ReplicationRelationship"])
+        relation = self._role.replica.relations.named(machine, call["ReplicationRelationship"])
         wanted = call["RequestedState"]
         change = self._change(machine, relation, wanted if isinstance(wanted, int) else -1)
         if wanted == PREPARED:
@@ -63,18 +62,6 @@ class StateRequests:
 
         job = self._start(call, machine, job_type, 1.0, run)
         return {"Job": job.ref, "ReturnValue": JOB_STARTED}
-
-    def _relation(self, machine: Machine, text: object) -> Relation:
-        if text is None or text == "":
-            if not machine.relations:
-                raise ProviderRefusal(INVALID_STATE, "the virtual machine is not replicated")
-            return machine.relations[0]
-        given = parse_instance(str(text), self._role.schema, ids.V2, expected="Msvm_ReplicationRelationship")
-        wanted = str(given["InstanceID"] or "").lower()
-        for relation in machine.relations:
-            if ids.settings_id(machine.id, "HVR", relation.index).lower() == wanted:
-                return relation
-        raise ProviderRefusal(INVALID_PARAMETER, f"no relation {wanted!r}")
 
     def _start(self, call: Invocation, machine: Machine, job_type: int, seconds: float | None, effect: Callable[[], object] | None) -> Job:
         job = self._role.jobs.start(job_type, seconds, [ids.system_ref(machine.id)], effect=effect, owner=call.caller.account.display,

@@ -23,6 +23,7 @@ from simulator.hyperv.replica.common import (
     FAILED,
     INVALID_PARAMETER,
     INVALID_STATE,
+    NOT_AVAILABLE,
     NOT_SUPPORTED,
     embedded,
     require_administrator,
@@ -77,9 +78,6 @@ class Relations:
         if text is None or text == "":
             return self.first(machine)
         given = parse_instance(str(text), self._role.schema, ids.V2, expected="Msvm_ReplicationRelationship")
-        return self._by_id(machine, given)
-
-    def _by_id(self, machine: Machine, given: Instance) -> Relation:
         wanted = str(given["InstanceID"] or "").lower()
         for relation in machine.relations:
             if ids.settings_id(machine.id, "HVR", relation.index).lower() == wanted:
@@ -95,11 +93,10 @@ class Relations:
 
     @staticmethod
     def outbound(machine: Machine) -> Relation:
-        """The relation that sends. ProviderRefusal 32775: there is none."""
+        """The relation that sends: of a replica only the extended one. ProviderRefusal 32775: there is none."""
+        index = {1: 0, 2: 1}.get(machine.replication_mode)
         for relation in machine.relations:
-            if relation.inbound is None and machine.replication_mode in (1, 2):
-                if machine.replication_mode == 2 and relation.index == 0:
-                    continue
+            if relation.inbound is None and relation.index == index:
                 return relation
         raise ProviderRefusal(INVALID_STATE, "the virtual machine does not replicate from here")
 
@@ -107,7 +104,7 @@ class Relations:
         """A job that changes something about a machine that is still here at its end."""
         def run() -> None:
             if self._role.machines.get(machine.id) is not machine:
-                raise JobFailure(32777, "The virtual machine is not on this host any more.")
+                raise JobFailure(NOT_AVAILABLE, "The virtual machine is not on this host any more.")
             effect()
 
         return start(self._role, call, job_type, run, affected=[ids.system_ref(machine.id)], seconds=options.get("seconds"))
@@ -147,10 +144,7 @@ class Relations:
         refuse_old_format(machine)
         given = embedded(self._role, call, "ReplicationSettingData", CLASS)
         self.check_identity(machine, given, 1 if extended else 0)
-        base = RelationSettings()
-        if extended:
-            base = replace(base, interval=300)
-        wanted = changed(base, given)
+        wanted = changed(RelationSettings(), given)
         if extended and (wanted.interval == 30 or wanted.application_interval):
             raise ProviderRefusal(INVALID_PARAMETER, "an extended relation has 300 or 900 seconds and no application-consistent points")
         included = machine.relations[0].settings.included if extended else read_disks(self._role, machine, given["IncludedDisks"])

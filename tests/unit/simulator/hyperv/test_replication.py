@@ -153,6 +153,23 @@ def test_a_second_relation_is_refused_from_either_side(pair: MakePair) -> None:
     assert both.replica.ask("CreateReplicationRelationship", ReplicationSettingData=asked)["ReturnValue"] == 32775
 
 
+def test_a_relation_back_to_the_primary_fails_where_the_machine_is(pair: MakePair) -> None:
+    both = pair()
+    both.replicating()
+    asked = text(SETTINGS, RecoveryConnectionPoint="hv1.example.test", RecoveryServerPortNumber=80, AuthenticationType=1)
+    assert "0x800700B7" in both.replica.failed(both.replica.ask("CreateReplicationRelationship", ReplicationSettingData=asked))
+    assert (len(both.replica.machine.relations), len(both.primary.machine.relations)) == (1, 1)
+
+
+def test_a_new_name_of_the_primary_stays_its_own(pair: MakePair) -> None:
+    both = pair()
+    both.primary.guest().write_some(3)
+    both.replicating()
+    both.primary.machine.name = "renamed"
+    both.clock.advance(305.0)
+    assert (both.primary.state(), both.replica.machine.name, both.replica.writes()) == ((3, 1), "web01", 3)
+
+
 # -- the first copy and cycles ---------------------------------------------------------------------------------------------
 
 
@@ -254,6 +271,27 @@ def test_the_first_copy_on_media(pair: MakePair) -> None:
     both.primary.until(lambda: both.primary.state()[0] == 3, 400.0)
     both.clock.advance(5.0)
     assert (both.replica.writes(), both.replica.state()) == (27, (3, 1))
+
+
+def test_media_of_an_older_export_does_not_fit(pair: MakePair) -> None:
+    both = pair()
+    both.primary.guest().write_some(5)
+    both.primary.done(both.create())
+    for folder in ("E:\\one", "E:\\two"):
+        both.primary.host.files.create_directory(folder)
+        both.primary.done(both.start(2, InitialReplicationExportLocation=folder))
+        if folder.endswith("one"):
+            both.primary.done(both.primary.request(1))
+    both.replica.host.files.create_directory("E:\\carried")
+    for name in ("web01.vhdx", f"{GUID}.ir"):
+        data = both.primary.host.files.read_file(f"E:\\one\\web01_{GUID}\\{name}")
+        both.replica.host.files.write_file(f"E:\\carried\\{name}", data)
+    both.replica.done(both.replica.ask("ImportInitialReplica", InitialReplicationImportLocation="E:\\carried"))
+    both.clock.advance(1000.0)
+    assert (both.primary.state(), both.replica.state()) == ((2, 2), (2, 2))
+    both.replica.host.files.write_file("E:\\carried\\web01.vhdx", b"no disk")
+    answer = both.replica.ask("ImportInitialReplica", InitialReplicationImportLocation="E:\\carried")
+    assert "0x8007000D" in both.replica.failed(answer)
 
 
 def test_a_copy_on_what_is_there_sends_what_differs(pair: MakePair) -> None:
