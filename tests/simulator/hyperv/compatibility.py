@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from simulator.hyperv.role import HyperV
 
 FAILED, NOT_COMPATIBLE = 32768, 32784
-SWITCH, DISK, IMAGE, FOLDER, CHECKPOINT, MEMORY, PROCESSORS, STATE, VERSION = (
-    "33012", "40010", "40012", "40016", "40020", "3122", "24004", "24000", "32784")
+SWITCH, DISK, IMAGE, FOLDER, CHECKPOINT, COMPANION, DEVICE, MEMORY, PROCESSORS, STATE, VERSION = (
+    "33012", "40010", "40012", "40016", "40020", "40024", "40028", "3122", "24004", "24000", "32784")
 
 
 def too_new(role: HyperV, version: str) -> bool:
@@ -44,9 +44,18 @@ def _hardware(role: HyperV, machine: Machine) -> Iterator[tuple[str, str]]:
         yield PROCESSORS, f"The host has not {spec.processors} processors."
     if machine.state == "saved" and role.knobs.saved_states_fit is False:
         yield STATE, "The saved state is not compatible with the processors of the host."
+    if machine.key_host != role.name:  # what belongs to the hardware of the host it comes from
+        for disk in machine.disks:
+            if disk.medium == "passthrough":
+                yield DEVICE, f"The physical disk {disk.spec.disk_number} was not found."
+        for number in range(spec.fibre_channel_ports):
+            yield DEVICE, f"The virtual SAN of fibre channel adapter {number} was not found."
 
 
 def _files(role: HyperV, machine: Machine) -> Iterator[tuple[str, str]]:
+    for path in machine.companions:
+        if not _readable(role, path):
+            yield COMPANION, f"The file '{path}' was not found or cannot be read."
     seen: set[str] = set()
     for configuration in machine.configurations():
         if configuration.checkpoint is not None and configuration.checkpoint.kind == "missing":

@@ -231,6 +231,8 @@ class Machine:
         """The GUID that an imported machine had."""
         self.imported_checkpoints: dict[str, str] = {}
         """The GUIDs of its checkpoints by those they had."""
+        self.companions: tuple[str, ...] = ()
+        """Of a planned machine: files beside its definition without which it is not whole."""
         self.answers_from = now
         """Until then the guest boots, and nothing in it answers."""
 

@@ -15,6 +15,7 @@ from simulator.hyperv.adopting import is_definition_of, tips
 from simulator.hyperv.checkpoints import failure
 from simulator.hyperv.compatibility import problems, too_new
 from simulator.hyperv.definitions import Definition, DefinitionError
+from simulator.hyperv.diskstore import named_system_files
 from simulator.hyperv.export_service import absolute
 from simulator.hyperv.jobs import Job, JobFailure
 from simulator.hyperv.knobs import DESTROY_SYSTEM_JOB, END_TEST_JOB, IMPORT_JOB, REALIZE_JOB, VALIDATE_PLANNED_JOB
@@ -30,6 +31,13 @@ FAILED, ACCESS_DENIED, INVALID_PARAMETER, INVALID_STATE = 32768, 32769, 32773, 3
 NOT_AVAILABLE, FILE_IN_USE, NOTHING_TO_IMPORT = 32777, 32779, 32784
 _EXISTS = 0x800700B7
 _VSSD = "Msvm_VirtualSystemSettingData"
+
+
+def companions(definition: Definition, folder: str) -> tuple[str, ...]:
+    """The files beside a definition that hold what is needed: a saved memory, the state of a virtual TPM."""
+    named = named_system_files(folder, definition.id, definition.version, definition.state_bytes if definition.saved else None)
+    sealed = definition.spec.tpm or definition.spec.shielded
+    return tuple(path for path, _unused in named[1:] if (sealed if path.endswith(".vmgs") else definition.saved))
 
 
 class PlannedSystems:
@@ -51,7 +59,9 @@ class PlannedSystems:
         def load() -> Machine:
             definition = self._definition(path)
             found = self._checkpoints(folder)
-            return self._plan(definition, found, fresh)
+            machine = self._plan(definition, found, fresh)
+            machine.companions = companions(definition, path.rpartition("\\")[0])
+            return machine
 
         if self._role.knobs.refuse_at_once:
             try:
@@ -217,6 +227,8 @@ class PlannedSystems:
         machine = machine_of(self._role, ref, call.caller) if isinstance(ref, Ref) else None
         if machine is None:
             raise ProviderRefusal(INVALID_PARAMETER, "no such machine")
+        if machine.spec.clustered and self._role.cluster is not None:
+            raise ProviderRefusal(INVALID_STATE, "its role in the cluster comes first")  # operations 1.6
         if machine.busy is not None or (not machine.planned and machine.state not in ("off", "saved", "critical")):
             raise ProviderRefusal(INVALID_STATE, "the machine runs, or something is done to it")
         if self._role.replica.drills.tests_of(machine):

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 from simulator.cim.model import CimError
 from simulator.cim.provider import Invocation, MethodOutcome
+from simulator.disks.layout import VhdxError
+from simulator.disks.vhdx import Vhdx
 from simulator.hyperv import guests, ids
 from simulator.hyperv.checkpoints import failure
 from simulator.hyperv.diskstore import worker
 from simulator.hyperv.integration import component
 from simulator.hyperv.jobs import JobFailure
-from simulator.hyperv.model import Machine
+from simulator.hyperv.model import FORMAT_VHD, Machine, VhdFile
 from simulator.hyperv.replica.failover import startable
 from simulator.hyperv.spec import MIB
 from simulator.windows.errors import SHARING_VIOLATION, Win32Error
@@ -59,10 +61,22 @@ def may_start(role: HyperV, machine: Machine) -> None:
             gone = [link.path for link in leaf.chain() if not role.disks.is_there(link)]
             if gone:
                 raise JobFailure(FAILED, f"The file '{gone[0]}' was not found.", hresult=0x80070002)
+            _open_chain(role, leaf)
             if leaf.made and role.disks.is_open(leaf.path, but=worker(machine)):
                 raise Win32Error(SHARING_VIOLATION, leaf.path)
     except Win32Error as error:
         raise failure(error) from error
+
+
+def _open_chain(role: HyperV, leaf: VhdFile) -> None:
+    """JobFailure: a file of the chain is damaged, or not the parent that its child was made from."""
+    if not leaf.made or leaf.format == FORMAT_VHD:
+        return
+    try:
+        with Vhdx.open(role.host.files.real_path(leaf.path), role.disks.find_parent, writable=False) as image:
+            image.chain()
+    except VhdxError as error:
+        raise JobFailure(FAILED, f"The virtual hard disk '{leaf.path}' cannot be opened: {error}", hresult=0xC03A000E) from error
 
 
 class Power:

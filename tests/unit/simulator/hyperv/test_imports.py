@@ -4,17 +4,19 @@
 """Imports: planned machines, what does not fit, realising and destroying."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from simulator.cim.model import Ref
 from simulator.clock import SimClock
 from simulator.fileserver import FileServer, FileServerSpec
+from simulator.hyperv.cluster import Cluster
 from simulator.hyperv.spec import DiskSpec, GuestSpec, HyperVSettings, NicSpec, VmSpec
 from simulator.windows.spec import ShareSpec, VolumeSpec
 from unit.simulator.hyperv.bench import V2, Bench, MakeBench
 from unit.simulator.hyperv.checkpoint_bench import GUID, MakePatient, settings_ref
-from unit.simulator.hyperv.export_bench import Exported
+from unit.simulator.hyperv.export_bench import CRASH, Exported, settings
 from unit.simulator.hyperv.import_bench import CONNECTION, DISK, SETTINGS, Restorer, planned_ref, real_ref
 
 MIB = 1024 * 1024
@@ -380,6 +382,54 @@ def test_a_share_without_rights(tmp_path: Path, patient: MakePatient) -> None:
     assert "0x80070005" in errors[0][1]
 
 
+def test_hardware_of_the_old_host(patient: MakePatient, bench: MakeBench) -> None:
+    vm = Exported(patient(state="off", disks=(DiskSpec(), DiskSpec(medium="passthrough", disk_number=3)), fibre_channel_ports=1))
+    vm.done()
+    assert [name for name in vm.files() if name.endswith("vhdx")] == ["Virtual Hard Disks\\web01.vhdx"]
+    here = Restorer(vm.host)
+    assert here.problems(here.import_from(DEFINITION, fresh=True)) == []
+    other = bench(name="other", settings=HyperVSettings(switches=("LAN",)))
+    _carry(vm.host, other, "E:\\Exports", "E:\\Exports")
+    there = Restorer(other)
+    assert there.problems(there.import_from(DEFINITION)) == ["40028", "40028"]
+
+
+def test_files_beside_the_definition(patient: MakePatient) -> None:
+    vm = Exported(patient(state="saved", tpm=True))
+    vm.done(CopyVmRuntimeInformation=True)
+    for kind in ("vmrs", "vmgs"):
+        vm.host.files.remove_file(vm.host.files.resolve(DEFINITION.replace("vmcx", kind)))
+    host = Restorer(vm.host)
+    assert host.problems(host.import_from(DEFINITION, fresh=True)) == ["40024", "40024"]
+
+
+def test_a_damaged_disk_does_not_start(exported: Exported) -> None:
+    host = Restorer(exported.host)
+    guid = host.import_from(DEFINITION, fresh=True)
+    host.realise(guid)
+    real = exported.host.files.real_path(EXPORTED_DISK)
+    with real.open("r+b") as file:
+        file.truncate(2 * MIB)
+    row = host.power(guid, 2)
+    assert (row["JobState"], host.host.row("Msvm_ComputerSystem", Name=guid)["EnabledState"]) == (10, 3)
+
+
+def test_a_restored_machine_is_a_machine_like_others(exported: Exported) -> None:
+    host = Restorer(exported.host)
+    guid = host.import_from(DEFINITION, fresh=True)
+    machine = host.realise(guid)
+    host.power(guid, 2)
+    exported.host.clock.advance(60)
+    checkpoint = host.role.foreign_checkpoint(guid, kind="production")
+    assert machine.disks[0].leaf is not checkpoint.files[0]
+    host.role.foreign_removal(guid, checkpoint)
+    exported.host.clock.advance(120)
+    assert machine.disks[0].leaf is machine.disks[0].base
+    given = {"ComputerSystem": real_ref(guid), "ExportDirectory": "E:\\Again", "ExportSettingData": settings(**CRASH)}
+    host.done("ExportSystemDefinition", **given)
+    assert exported.proof("web01.vhdx", "E:\\Again").holds_until(20)
+
+
 def test_older_releases_change_resources_at_once(patient: MakePatient) -> None:
     vm = Exported(patient(os_version="2016", state="off"))
     vm.done()
@@ -390,3 +440,8 @@ def test_older_releases_change_resources_at_once(patient: MakePatient) -> None:
     assert (answer["ReturnValue"], answer["Job"], len(answer["ResultingResourceSettings"])) == (0, None, 1)  # type: ignore[arg-type]
     [disk] = host.parts(guid, DISK)
     assert host.point(disk, "E:\\nothing.vhdx")["ReturnValue"] == 32768
+
+
+def test_a_machine_with_a_role_in_a_cluster_is_not_destroyed(bench: MakeBench, make_cluster: Callable[..., Cluster]) -> None:
+    node = bench(VmSpec(name="csv", vm_id=GUID, state="off", clustered=True), cluster=make_cluster("hv1"))
+    assert Restorer(node).call("DestroySystem", AffectedSystem=real_ref(GUID))["ReturnValue"] == 32775
