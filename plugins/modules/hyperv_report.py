@@ -53,7 +53,7 @@ options:
   destination:
     description:
       - A folder on a volume of the host, or below a share. C(report.html) and C(report.json) are stored there in a new folder
-        C(_reports\TIME), by a task of the host. Nothing is ever removed there.
+        C(_reports\TIME_RUN), by a task of the host. Nothing is ever removed there.
     type: str
   rpo:
     description:

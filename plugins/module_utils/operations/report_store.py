@@ -8,7 +8,6 @@ import os
 import secrets
 import tempfile
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +40,10 @@ def run(call: Call) -> dict[str, Any]:
     made = call.clock.utcnow()
     report = build([*_facts(params["hosts"]), *map(silent, params["silent"])], _limits(params), made, params["title"])
     place = _place(call) if params["destination"] else None
-    steps = [Step("write", str(Path(params["folder"]) / FORMATS[name][0])) for name in _formats(params)]
-    stored = None if place is None else report_jobs.folder_of(place[1].path, _stamp(made))
+    steps = [Step("write", str(Path(params["folder"]) / FORMATS[kind][0])) for kind in _formats(params)]
+    run_id = secrets.token_hex(6)
+    name = report_jobs.folder_name(made, run_id)
+    stored = None if place is None else report_jobs.folder_of(place[1].path, name)
     if stored is not None:
         steps.append(Step("store", stored))
     told: dict[str, Any] = {
@@ -51,10 +52,10 @@ def run(call: Call) -> dict[str, Any]:
         "silent": [host.name for host in report.silent]}
 
     def apply(writer: CimWriter) -> dict[str, Any]:
-        for name in _formats(params):
-            _write(Path(params["folder"]), FORMATS[name][0], FORMATS[name][1](report), int(params["mode"], 8))
+        for kind in _formats(params):
+            _write(Path(params["folder"]), FORMATS[kind][0], FORMATS[kind][1](report), int(params["mode"], 8))
         if place is not None:
-            _store(call, writer, place, report, _stamp(made))
+            _store(call, writer, place, report, name, run_id)
         return told
 
     return call.conclude(Plan(tuple(steps), {}, {}, told), apply)
@@ -77,10 +78,6 @@ def _limits(params: Mapping[str, Any]) -> Limits:
 
 def _formats(params: Mapping[str, Any]) -> list[str]:
     return list(params["formats"]) if params["folder"] else []
-
-
-def _stamp(moment: datetime) -> str:
-    return moment.strftime("%Y%m%dT%H%M%SZ")
 
 
 # -- on the controller ---------------------------------------------------------------------------------------------------
@@ -117,20 +114,21 @@ def _place(call: Call) -> tuple[HostFacts, Destination, Identity]:
     return facts, destinations.check(facts, call.params["destination"], identity), identity
 
 
-def _store(call: Call, writer: CimWriter, place: tuple[HostFacts, Destination, Identity], report: Report, stamp: str) -> None:
+def _store(call: Call, writer: CimWriter, place: tuple[HostFacts, Destination, Identity], report: Report, into: str,
+           run_id: str) -> None:
     facts, destination, identity = place
     if identity.task is None:
         raise ValueError("a report is stored by a task")
     folder = state.state_folder(facts.system.system_drive)
     state.ensure(writer, folder)
     documents = {report_jobs.PAGE: report_html.as_html(report), report_jobs.DATA: report_text.as_json(report)}
-    job = report_jobs.report_job(destination.path, stamp, documents)
-    name = TaskName("host", secrets.token_hex(6), "report")
+    job = report_jobs.report_job(destination.path, into, documents)
+    name = TaskName("host", run_id, "report")
     end = job_runs.run(writer, folder, name, job, identity.task, clock=call.clock, deadline=Deadline(call.clock, PATIENCE))
     if end.result is None:
         raise HypervError(f"The report was not stored at {destination.path} within {PATIENCE / 60:.0f} minutes.",
                           error_code="report_not_stored", leftovers=job_runs.remove(writer, folder, name, clock=call.clock))
     knocks_as = identity.at_share(facts.system.name) if destination.is_share else "SYSTEM"
-    report_jobs.expect_stored(end.result, report_jobs.folder_of(destination.path, stamp), knocks_as)
+    report_jobs.expect_stored(end.result, report_jobs.folder_of(destination.path, into), knocks_as)
     for leftover in end.leftovers:
         call.warn(f"{leftover.location} could not be removed: {leftover.remove_with}")

@@ -1,7 +1,8 @@
 # Copyright (c) 2026, The agentless.hyperv authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-r"""The job that stores a report at a destination, local or UNC: ``<destination>\_reports\<UTC time>\report.html`` and ``report.json``.
+r"""The job that stores a report at a destination, local or UNC, as ``report.html`` and ``report.json`` in a folder of its own,
+``<destination>\_reports\<UTC time>_<run>``.
 
 No folder of a host is ever called ``_reports`` (:func:`protection.naming.safe_component`). Nothing is overwritten: the folder is new, and
 each file gets its name after it was compared byte by byte.
@@ -9,6 +10,7 @@ each file gets its name after it was compared byte by byte.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.jobs import Job, JobResult, Stage, Step
@@ -21,22 +23,28 @@ _SYSTEM32 = "%SystemRoot%\\System32\\"
 _NO_LINK = (1, 1)
 
 
-def folder_of(destination: str, stamp: str) -> str:
-    """Where a report of this time lies."""
-    return f"{destination}\\{FOLDER}\\{stamp}"
+def folder_name(moment: datetime, run_id: str) -> str:
+    """The name of a report's folder, unlike that of any other one."""
+    return f"{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}_{run_id}"
 
 
-def report_job(destination: str, stamp: str, documents: Mapping[str, str]) -> Job:
+def folder_of(destination: str, name: str) -> str:
+    """Where a report lies."""
+    return f"{destination}\\{FOLDER}\\{name}"
+
+
+def report_job(destination: str, name: str, documents: Mapping[str, str]) -> Job:
     """Store ``documents`` (ASCII, by PAGE and DATA) in a new folder; none of the folders on the way may be a link."""
     steps = [
         Step("reach", 'mkdir "%AGH_DESTINATION%"', None, 'exist "%AGH_DESTINATION%\\"'),
         Step("link", 'dir /B /AL "%AGH_REPORTS%*"', _NO_LINK),
         Step("make", 'mkdir "%AGH_FOLDER%"', (0, 0), 'exist "%AGH_FOLDER%\\"'),
         Step("still", 'dir /B /AL "%AGH_REPORTS%*"', _NO_LINK),
-        *(step for number, name in enumerate(documents) for step in _put(number, name)),
+        *(step for number, document in enumerate(documents) for step in _put(number, document)),
     ]
-    values = {"DESTINATION": destination, "REPORTS": f"{destination}\\{FOLDER}", "FOLDER": folder_of(destination, stamp)}
-    files = {_CARRIED[name]: "".join(f"{line}\r\n" for line in text.splitlines()).encode("ascii") for name, text in documents.items()}
+    values = {"DESTINATION": destination, "REPORTS": f"{destination}\\{FOLDER}", "FOLDER": folder_of(destination, name)}
+    files = {_CARRIED[document]: "".join(f"{line}\r\n" for line in text.splitlines()).encode("ascii")
+             for document, text in documents.items()}
     return Job((Stage(tuple(steps)),), values, files)
 
 

@@ -32,6 +32,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "hyperv_probe": {},
     "hyperv_protection_info": {"destinations": [{"path": "E:\\Backup"}]},
     "hyperv_replica_server": {"authentication": "kerberos", "http_port": "8{number}"},
+    "hyperv_report": {"hosts": [], "destination": "E:\\Backup"},
     "hyperv_restore": {"name": "web01", "destination": "E:\\Restorable", "new_name": "new {number}", "location": "D:\\New"},
     "hyperv_shadow_copy": {"volume": "D:\\"},
     "hyperv_shadow_copy_info": {},
