@@ -12,7 +12,8 @@ description:
   - Makes a checkpoint of one, several or all virtual machines of a host, names it, marks it as ours in its notes, and proves that it is
     there.
   - The kind is the one that was asked for, whatever the policy of the machine. That policy is the same afterwards, also when the run was
-    interrupted. An intent on the host says what it was, and the next run of this module puts it back.
+    interrupted. An intent on the host says what it was, and the next run of this module, or M(agentless.hyperv.hyperv_cleanup), puts it
+    back.
   - Removes checkpoints by name, GUID or rules, one after the other, and waits until the chain of every disk is really shorter.
   - A checkpoint is no backup. It lies on the same storage as the machine, and files grow as long as it is there.
 author:

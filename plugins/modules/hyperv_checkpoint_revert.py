@@ -101,7 +101,7 @@ results:
   type: list
   elements: dict
   contains:
-    vm: {description: "Its C(vm_id) and C(name).", type: dict, returned: always}
+    vm: {description: RV(vm)., type: dict, returned: always}
     changed: {description: Whether anything was changed for it., type: bool, returned: always}
     failed: {description: Whether it failed., type: bool, returned: always}
     error_code: {description: Why., type: str, returned: when it failed}
@@ -130,15 +130,10 @@ job:
   returned: with O(name) or O(vm_id)
   type: dict
 leftovers:
-  description: What could not be put back or removed.
+  description: What could not be put back or removed, with the keys of RV(agentless.hyperv.hyperv_checkpoint#module:leftovers).
   returned: with O(name) or O(vm_id)
   type: list
   elements: dict
-  contains:
-    kind: {description: "V(checkpoint_policy), V(suspect_checkpoint) or V(intent).", type: str, returned: always}
-    id: {description: What it is., type: str, returned: always}
-    location: {description: Where it is., type: str, returned: always}
-    remove_with: {description: The command that puts it right., type: str, returned: always}
 """
 
 from typing import Any

@@ -19,6 +19,7 @@ StartFleet = Callable[..., Fleet]
 PATCH = CHECKOUT / "playbooks" / "patch_flow.yml"
 CLEANUP = CHECKOUT / "playbooks" / "checkpoint_cleanup.yml"
 GUID = "0A1B2C3D-0000-4000-8000-000000000001"
+THEIRS = "0A1B2C3D-0000-4000-8000-000000000003"
 EXPIRED = f"[agentless.hyperv checkpoint={GUID} run=old-1 kind=production_only achieved=application expires=2020-01-01T00:00:00Z]"
 FAST = 40.0
 
@@ -60,7 +61,7 @@ def test_patch_flow(start_fleet: StartFleet, controller: Controller, patch: Path
 
 def test_clean_up(start_fleet: StartFleet, controller: Controller) -> None:
     taken = (CheckpointSpec("a", "old", checkpoint_id=GUID, notes=EXPIRED), CheckpointSpec("b", "by {{ 1 + 1 }} hand", parent="a"),
-             CheckpointSpec("c", "theirs", kind="recovery", parent="b", age_hours=50))
+             CheckpointSpec("c", "theirs", kind="recovery", parent="b", age_hours=50, checkpoint_id=THEIRS))
     fleet = start_fleet(host("HV01", vm("web01", checkpoints=taken)), speed=FAST)
     inventory = controller.inventory(winrm(fleet))
     audit = controller.play(CLEANUP, inventory)
@@ -73,6 +74,9 @@ def test_clean_up(start_fleet: StartFleet, controller: Controller) -> None:
     done = controller.play(CLEANUP, inventory, *remove)
     assert (done.code, "old removed" in done.output) == (0, True), done.output
     assert names(fleet, "web01") == ["by {{ 1 + 1 }} hand", "theirs"]
-    again = controller.play(CLEANUP, inventory, *remove)
+    again = controller.play(CLEANUP, inventory, *remove, "-e", "checkpoint_cleanup_older_than=1h", "-e", "checkpoint_cleanup_keep_last=0")
     assert again.code == 0, again.output
     assert names(fleet, "web01") == ["by {{ 1 + 1 }} hand", "theirs"]
+    named = controller.play(CLEANUP, inventory, *remove, "-e", f'{{"checkpoint_cleanup_ids": [{{"vm": "web01", "id": "{THEIRS}"}}]}}')
+    assert named.code == 0, named.output
+    assert names(fleet, "web01") == ["by {{ 1 + 1 }} hand"]

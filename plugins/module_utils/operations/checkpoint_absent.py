@@ -16,7 +16,6 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import che
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoint_service import Busy
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoint_tree import Node
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoints import Checkpoint
-from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.identity import as_guid
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.jobs import Job, JobFailed
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.summary import RunningJob
@@ -146,12 +145,7 @@ def _rules(call: Call) -> Rules:
                           hint="Give checkpoint_name, checkpoint_id, pattern, older_than, keep_last or expired.")
     if params["keep_last"] is not None and params["keep_last"] < 0:
         raise HypervError("keep_last is below zero.", error_code="no_rule")
-    checkpoint_id = None
-    if params["checkpoint_id"]:
-        checkpoint_id = as_guid(params["checkpoint_id"])
-        if checkpoint_id is None:
-            raise HypervError(f"{params['checkpoint_id']!r} is not the ID of a checkpoint.", error_code="invalid_id",
-                              hint="It is a GUID, as hyperv_checkpoint_info shows it.")
+    checkpoint_id = checkpoint_choice.checkpoint_guid(params["checkpoint_id"]) if params["checkpoint_id"] else None
     try:
         older_than = parse_age(params["older_than"]) if params["older_than"] else None
     except ValueError as error:
@@ -184,10 +178,7 @@ def _check(facts: CheckpointFacts, machine: Machine, rules: Rules, repair: Repai
     """A merge, and another removal, are waited for; anything else that works on the machine is a reason to stop (operations 0.8, F-09)."""
     if machine.busy not in ("merging_disks", _REMOVING):
         checkpoint_plan.refuse_busy(facts, machine)
-    other = repair.at_work_on(machine.vm_id)
-    if other is not None:
-        raise HypervError(f"The run {other.run_id} is making a checkpoint of {machine.name!r}.", error_code="vm_busy",
-                          hint="Wait until it has done.")
+    repair.refuse_at_work(machine)
     if rules.checkpoint_id is None:
         checkpoint_plan.refuse_missing(facts, machine)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import machines
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.identity import as_guid
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import Call
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import selection
@@ -61,6 +62,15 @@ def run_id_of(call: Call) -> str:
         raise HypervError(f"run_id {given!r} is not usable in a file's name.", error_code="invalid_run_id",
                           hint="Use letters, digits and hyphens, at most 40.")
     return given or secrets.token_hex(6)
+
+
+def checkpoint_guid(given: str) -> str:
+    """The GUID in the option of that name. Raises HypervError ``invalid_id``."""
+    guid = as_guid(given)
+    if guid is None:
+        raise HypervError(f"{given!r} is not the ID of a checkpoint.", error_code="invalid_id",
+                          hint="It is a GUID, as hyperv_checkpoint_info shows it.")
+    return guid
 
 
 def label(machine: Machine) -> dict[str, str]:

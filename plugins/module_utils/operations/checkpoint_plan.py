@@ -106,7 +106,8 @@ def plan(facts: CheckpointFacts, machine: Machine, wanted: Wanted, repair: Repai
         raise _refused(machine, reason.sentence, _HINTS.get(reason.code), error_code=reason.code)
     if machine.state == "saved" and wanted.kind == PRODUCTION_ONLY:
         raise _refused(machine, "A saved guest cannot be quiesced.", _HINTS["guest_cannot_quiesce"], error_code="guest_cannot_quiesce")
-    _refuse_busy(facts, machine, repair)
+    refuse_busy(facts, machine)
+    repair.refuse_at_work(machine)
     _refuse_tree(facts, machine)
     warnings = [*_location(facts, machine, locations), *_space(facts, machine, wanted), *_tree_warnings(facts, machine)]
     level = "image" if machine.state != "running" and machine.state != "paused" else verdict.level or "crash"
@@ -132,14 +133,6 @@ def _policy_for(facts: CheckpointFacts, machine: Machine, kind: str, own: str | 
     if own is None or facts.host.system.build < BUILD_2016:
         return None
     return own if machine.state == "off" else kind
-
-
-def _refuse_busy(facts: CheckpointFacts, machine: Machine, repair: Repair) -> None:
-    refuse_busy(facts, machine)
-    other = repair.at_work_on(machine.vm_id)
-    if other is not None:
-        raise HypervError(f"The run {other.run_id} is making a checkpoint of {machine.name!r}.", error_code="vm_busy",
-                          hint="Wait until it has done.")
 
 
 def refuse_busy(facts: CheckpointFacts, machine: Machine) -> None:

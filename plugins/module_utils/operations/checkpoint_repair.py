@@ -38,9 +38,12 @@ class Repair:
                   for machine, told in self.policies),
                 *(Step("remove_intent", intent.file_name) for intent in self.spent))
 
-    def at_work_on(self, vm_id: str) -> CheckpointIntent | None:
-        """The intent of another run that is at work on a machine."""
-        return next((intent for intent in self.alive if intent.of(vm_id) is not None), None)
+    def refuse_at_work(self, machine: Machine) -> None:
+        """Raise HypervError ``vm_busy`` when another run is at work on a machine."""
+        other = next((intent for intent in self.alive if intent.of(machine.vm_id) is not None), None)
+        if other is not None:
+            raise HypervError(f"The run {other.run_id} is making a checkpoint of {machine.name!r}.", error_code="vm_busy",
+                              hint="Wait until it has done.")
 
 
 def look(reader: CimReader, facts: CheckpointFacts, run_id: str | None) -> Repair:

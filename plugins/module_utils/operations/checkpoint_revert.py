@@ -12,7 +12,6 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Deadline
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoint_tree import Node
-from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.identity import as_guid
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import Call, Plan, Step
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import (
@@ -110,10 +109,7 @@ def _node(facts: CheckpointFacts, machine: Machine, name: str | None, checkpoint
     """The one checkpoint that is meant. Raises HypervError ``checkpoint_not_found``, ``checkpoint_not_unique``, ``invalid_id``."""
     nodes = facts.tree_of(machine).nodes
     if checkpoint_id is not None:
-        guid = as_guid(checkpoint_id)
-        if guid is None:
-            raise HypervError(f"{checkpoint_id!r} is not the ID of a checkpoint.", error_code="invalid_id",
-                              hint="It is a GUID, as hyperv_checkpoint_info shows it.")
+        guid = checkpoint_choice.checkpoint_guid(checkpoint_id)
         found = [node for node in nodes if node.checkpoint.checkpoint_id == guid]
     else:
         found = [node for node in nodes if node.checkpoint.name.casefold() == (name or "").casefold()]
@@ -140,10 +136,7 @@ def _check(facts: CheckpointFacts, machine: Machine, node: Node, repair: Repair,
                           error_code="checkpoint_not_ours", hint="Restore with that product.")
     checkpoint_plan.refuse_missing(facts, machine)
     checkpoint_plan.refuse_busy(facts, machine)
-    other = repair.at_work_on(machine.vm_id)
-    if other is not None:
-        raise HypervError(f"The run {other.run_id} is making a checkpoint of {machine.name!r}.", error_code="vm_busy",
-                          hint="Wait until it has done.")
+    repair.refuse_at_work(machine)
     if machine.state not in ("off", "saved") and not force:
         raise HypervError(f"{machine.name!r} is {machine.state}: it has to be turned off to go back, as by a power cut.",
                           error_code="vm_not_off", hint="Shut it down before, or set force.")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from ansible_collections.agentless.hyperv.plugins.modules import hyperv_checkpoint, hyperv_checkpoint_revert
+from ansible_collections.agentless.hyperv.plugins.modules import hyperv_checkpoint, hyperv_checkpoint_revert, hyperv_cleanup
 from simulator.host import SimHost
 from simulator.hyperv.spec import CheckpointSpec, VmSpec
 from simulator.spec import HostSpec
@@ -126,6 +126,24 @@ PRESENT = Operation("making a checkpoint", spec, hyperv_checkpoint.run, MAKE, cl
                     next_run=NextRun(hyperv_checkpoint.run, MAKE, pause=LATER))
 
 
+# -- cleaned up ----------------------------------------------------------------------------------------------------------
+
+
+def tidy(seen: Seen) -> Iterator[str]:
+    """Nothing of the run is left but what is proved to be ours, and a suspect with its intent."""
+    yield from done(seen)
+    if names(seen.host, "leases"):
+        yield f"leases {names(seen.host, 'leases')}"
+    if any(name.endswith(".tmp") for name in names(seen.host, "intents")):
+        yield f"half-written intents {names(seen.host, 'intents')}"
+    if len(ours(seen.host)) > 2:
+        yield f"ours are {ours(seen.host)}"
+
+
+CLEANED = Operation("making a checkpoint, and a clean-up", spec, hyperv_checkpoint.run, MAKE, clean=made, after=made_or_told, healed=tidy,
+                    prepare=prepare, next_run=NextRun(hyperv_cleanup.run, validated(hyperv_cleanup, remove=True), pause=2 * LATER))
+
+
 # -- begun, and adopted by the next run ----------------------------------------------------------------------------------
 
 
@@ -188,8 +206,8 @@ BACK = validated(hyperv_checkpoint_revert, name="web01", checkpoint_name="old", 
 REVERT = Operation("going back", spec, hyperv_checkpoint_revert.run, BACK, clean=went_back, after=kept_or_told, healed=went_back,
                    prepare=prepare, next_run=NextRun(hyperv_checkpoint_revert.run, BACK, pause=LATER))
 
-OPERATIONS = {"present": PRESENT, "begun": BEGUN, "absent": ABSENT, "revert": REVERT}
-MOST = {"begun": 2}
+OPERATIONS = {"present": PRESENT, "cleaned": CLEANED, "begun": BEGUN, "absent": ABSENT, "revert": REVERT}
+MOST = {"begun": 2, "cleaned": 2}
 
 
 @pytest.fixture(scope="module")
