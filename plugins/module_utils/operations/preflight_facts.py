@@ -12,12 +12,14 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.cim.available imp
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Clock
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import AccessDenied, ConnectionFailed, HypervError
-from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import disks, machines
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import disks, machines, replica_server
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.disks import Disk
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import replica_server_plan
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import (
     cluster,
     files,
+    firewall,
     services,
     shadow_copies,
     state,
@@ -35,6 +37,8 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.windows.winrm_con
 from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.endpoint import Endpoint
 
 T = TypeVar("T")
+_NEWEST = 26100
+"""The build of a host that did not tell its own."""
 _LOOK = Command('dir /B /AL "%AGH_STATE%*" & echo [there]& if exist "%AGH_STATE%" echo yes', reads_only=True)
 
 
@@ -76,6 +80,15 @@ class StateLook:
 
 
 @dataclass(frozen=True)
+class ReplicaListener:
+    """The host as a replica server. ``closed``: ports of its listeners that no firewall rule of theirs lets in; empty when it is none."""
+
+    enabled: bool
+    listening: bool | None = None
+    closed: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Facts:
     """Everything; ``cluster`` holds None for a host that is in none."""
 
@@ -90,6 +103,7 @@ class Facts:
     tasks: Answer[int]
     cluster: Answer[Cluster]
     state_folder: Answer[StateLook]
+    replica: Answer[ReplicaListener]
 
 
 def attempt(look: Callable[[], T]) -> Answer[T]:
@@ -114,8 +128,17 @@ def _state_folder(reader: CimReader, drive: str) -> StateLook:
     return StateLook("yes" in there.split(), any(line.strip().lower() == state.FOLDER for line in links.splitlines()))
 
 
+def _replica(reader: CimReader, build: int) -> ReplicaListener:
+    """Settings and status of the listeners, and for each that is on its rule; three requests for a host that is no replica server."""
+    found = replica_server.read(reader, build)
+    openings = replica_server_plan.openings(found.settings)
+    rules = [firewall.read_rule(reader, one.in_box) if one.in_box else firewall.read_ours(reader, one.port) for one in openings]
+    closed = tuple(one.port for one, rule in zip(openings, rules, strict=True) if rule is None or not rule.lets_in)
+    return ReplicaListener(bool(found.settings.get("enabled")), found.listening, closed)
+
+
 def read(reader: CimReader, clock: Clock) -> Facts:
-    """Ask for every part; some twenty requests and the pages of enumerations. Raises ConnectionFailed only."""
+    """Ask for every part; some twenty-five requests and the pages of enumerations. Raises ConnectionFailed only."""
     config = attempt(lambda: winrm_config.read_config(reader))
     host = attempt(lambda: system.read_system(reader, clock))
     drive = host.value.system_drive if host.value is not None else "C:"
@@ -125,7 +148,8 @@ def read(reader: CimReader, clock: Clock) -> Facts:
         volumes=attempt(lambda: volumes.read_volumes(reader)),
         shadow_copies=attempt(lambda: len(shadow_copies.read_shadow_copies(reader))),
         tasks=attempt(lambda: len(tasks.list_ours(reader))), cluster=attempt(lambda: _cluster(reader)),
-        state_folder=attempt(lambda: _state_folder(reader, drive)))
+        state_folder=attempt(lambda: _state_folder(reader, drive)),
+        replica=attempt(lambda: _replica(reader, host.value.build if host.value is not None else _NEWEST)))
 
 
 def connection(reader: CimReader) -> Connection:

@@ -49,6 +49,8 @@ REMEDIES: Mapping[str, str] = {
     "service_not_automatic": "Set the start type to automatic: after a restart of the host it would not run.",
     "volume_space": "Free space on the volume: below 20 % no shadow copy is made there.",
     "volumes": "Put the account into Administrators: free space cannot be judged without the volumes.",
+    "replica_listener": "See the event log of Hyper-V; hyperv_replica_server says what keeps the listener from running.",
+    "firewall": "Enable the rule of the replica listener: hyperv_replica_server does, unless a group policy forbids it.",
     "cluster": "Look whether the cluster service runs and the account may ask it.",
     "state_folder": "Run once with write_test, or see what a link or a foreign folder does at this place.",
     "destination": "Name a folder of a volume of this host, or below a share of another machine.",
@@ -106,7 +108,7 @@ def checks(facts: Facts, targets: Sequence[Target], identity: Identity, tested: 
     """Every check of one host, in the order in which they should be mended."""
     at_targets = (check for target in targets for check in _target(facts, target, identity))
     return (*_connection(facts, identity), *_config(facts), *_rights(facts), *_host(facts), *_services(facts, targets), *_machines(facts),
-            *_cluster(facts), *_space(facts), *_state(facts, tested), *at_targets)
+            *_replica(facts), *_cluster(facts), *_space(facts), *_state(facts, tested), *at_targets)
 
 
 # -- the way to the host -------------------------------------------------------------------------------------------------
@@ -242,6 +244,21 @@ def _machines(facts: Facts) -> Iterator[Check]:
     yield Check("virtual_machines", OK if found else WARNING, f"{len(found)} virtual machines are visible.")
     for name, guids in duplicates(found).items():
         yield Check("vm_names", WARNING, f"{len(guids)} virtual machines have this name: {', '.join(guids)}.", name)
+
+
+def _replica(facts: Facts) -> Iterator[Check]:
+    """Only a replica server has a port of its own: everything else of this collection comes in through WinRM."""
+    seen = facts.replica.value
+    if seen is None:
+        if facts.replica.denied:
+            yield Check("firewall", UNKNOWN, f"The firewall could not be asked: {_why(facts.replica)}.")
+        return
+    if not seen.enabled:
+        return
+    yield Check("replica_listener", {True: OK, False: MISSING, None: UNKNOWN}[seen.listening], "The host is a replica server.")
+    ports = ", ".join(str(port) for port in seen.closed)
+    yield Check("firewall", MISSING if seen.closed else OK,
+                f"No rule lets in the replica listener on port {ports}." if seen.closed else "The firewall lets in the replica listener.")
 
 
 def _cluster(facts: Facts) -> Iterator[Check]:

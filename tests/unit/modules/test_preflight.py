@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import ConnectionFailed, HypervError
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import preflight_rules
-from ansible_collections.agentless.hyperv.plugins.modules import hyperv_preflight
+from ansible_collections.agentless.hyperv.plugins.modules import hyperv_preflight, hyperv_replica_server
 from simulator.cim.model import Account
 from simulator.fileserver import FileServerSpec
 from simulator.fleet import Fleet
-from simulator.hyperv.spec import DiskSpec, VmSpec
+from simulator.hyperv.spec import DiskSpec, HyperVSettings, ReplicaServerSpec, VmSpec
 from simulator.soap.rules import Effect, lost_after, lost_before
 from simulator.spec import HostSpec, Limits, ListenerSpec
 from simulator.windows.spec import ShareSpec, VolumeSpec
@@ -91,6 +91,14 @@ def test_services_that_are_stopped_disabled_or_missing(start: Start) -> None:
     assert of(look(runner), "missing", "warning") == {
         ("service_stopped", "schedule"), ("service_disabled", "vss"), ("service_disabled", "swprv"), ("service_not_automatic", "winrm")}
     assert ("service_missing", "lanmanworkstation") in of(look(runner, destinations=["\\\\backup01\\hyperv"]), "missing")
+
+
+def test_a_replica_server_behind_its_firewall(start: Start) -> None:
+    server = HyperVSettings(replica=ReplicaServerSpec(enabled=True, authentication=1))
+    runner = start(**SITE, hyperv=server)
+    assert of(look(runner), "missing") == {("firewall", "")}
+    runner.run(hyperv_replica_server, authentication="kerberos")
+    assert {("firewall", ""), ("replica_listener", "")} <= of(look(runner), "ok")
 
 
 def test_quotas_and_plain_messages(start: Start) -> None:
