@@ -32,8 +32,8 @@ def check(tools: Tools, request: Request, source: Source | None, name: str) -> d
     error: HypervError | None = None
     wish = Wish(source, source.folder, f"{name[:60]} (check {secrets.token_hex(3)})", request.run_id, CHECK, True, request.networks)
     before = planned.read_ids(tools.writer)
-    intent = RestoreIntent(request.run_id, secrets.token_hex(4), system.read_time(tools.writer), CHECK, source.vm_id, wish.name,
-                           source.backup_id, "", tuple(sorted(before)))
+    intent = RestoreIntent(request.run_id, secrets.token_hex(4), system.read_time(tools.writer), CHECK, source.vm_id, source.vm_name,
+                           wish.name, source.backup_id, "", tuple(sorted(before)))
     try:
         restore_intents.write(tools.writer, tools.folder, intent)
         restore_import.plan(tools, wish, made, before)

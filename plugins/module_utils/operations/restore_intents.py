@@ -39,14 +39,17 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 @dataclass(frozen=True)
 class RestoreIntent:
-    """What a run is about to do: restore the machine ``source_id`` from ``backup_id`` under the name ``name``, with its files in
-    ``folder``, named ``<UTC time>_<run id>``; a check has none. ``token`` tells the intents of one run apart, also those of a retry."""
+    """What a run is about to do: restore the machine ``source_id``, called ``source_name`` in its backup, from ``backup_id`` under the
+    name ``name``, with its files in ``folder``, named ``<UTC time>_<run id>``; a check has none. ``token`` tells the intents of one run
+    apart, also those of a retry.
+    """
 
     run_id: str
     token: str
     host_time: datetime
     mode: str
     source_id: str
+    source_name: str
     name: str
     backup_id: str
     folder: str
@@ -60,7 +63,8 @@ class RestoreIntent:
     def dump(self) -> bytes:
         """ASCII JSON, one value a line."""
         data = {"format": 1, "action": ACTION, "run_id": self.run_id, "host_time": self.host_time.astimezone(UTC).strftime(_TIME),
-                "mode": self.mode, "source_id": self.source_id, "name": self.name, "backup_id": self.backup_id, "folder": self.folder,
+                "mode": self.mode, "source_id": self.source_id, "source_name": self.source_name, "name": self.name,
+                "backup_id": self.backup_id, "folder": self.folder,
                 "planned_before": list(self.planned_before)}
         return (json.dumps(data, ensure_ascii=True, indent=1) + "\n").encode("ascii").replace(b"\n", b"\r\n")
 
@@ -88,8 +92,9 @@ def parse(file_name: str, text: str) -> RestoreIntent:
     backup_id = _text(data, "backup_id")
     if not naming.is_run_id(backup_id):
         raise ValueError("backup_id is malformed")
-    return RestoreIntent(run_id, name.group("token"), datetime.strptime(_text(data, "host_time"), _TIME).replace(tzinfo=UTC), mode,
-                         source_id, _text(data, "name"), backup_id, folder, tuple(as_guid(one) or "" for one in before))
+    return RestoreIntent(
+        run_id, name.group("token"), datetime.strptime(_text(data, "host_time"), _TIME).replace(tzinfo=UTC), mode, source_id,
+        _text(data, "source_name"), _text(data, "name"), backup_id, folder, tuple(as_guid(one) or "" for one in before))
 
 
 def is_folder_of(folder: str, run_id: str) -> bool:

@@ -128,7 +128,7 @@ def judge(one: Planned, paths: Sequence[str], intents: Sequence[RestoreIntent]) 
         if intent.folder and any(planned.lies_in(path, intent.folder) for path in (*paths, root)):
             return PlannedVerdict(one, OURS, intent.run_id, intent)
     for intent in intents:
-        if one.vm_id not in intent.planned_before and (one.vm_id == intent.source_id or one.name == intent.name):
+        if one.vm_id not in intent.planned_before and (one.vm_id == intent.source_id or one.name in (intent.name, intent.source_name)):
             return PlannedVerdict(one, SUSPECT, intent.run_id, intent)
     return PlannedVerdict(one, FOREIGN)
 

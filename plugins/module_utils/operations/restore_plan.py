@@ -91,8 +91,8 @@ def check_planned(there: Sequence[Planned], request: Request, source: Source) ->
                           hint="Find out whose it is. It is not ours, so it is never removed here; mode: new does not need its identity.")
 
 
-def check_host(facts: HostFacts, request: Request, source: Source, free_memory: int | None) -> None:
-    """Raise HypervError with why this host cannot run the machine, as far as the manifest tells of it.
+def check_host(facts: HostFacts, source: Source, free_memory: int | None, *, drill: bool, runs: bool) -> None:
+    """Raise HypervError with why this host cannot take the machine, or run it when it shall run, as far as the manifest tells of it.
 
     ``version_not_supported``; for a drill ``needs_guardian`` and ``replica_vm``; ``not_enough_memory`` when it shall be started.
     """
@@ -104,13 +104,13 @@ def check_host(facts: HostFacts, request: Request, source: Source, free_memory: 
         raise HypervError(f"{source.vm_name!r} has the configuration version {export.version}, and this host knows {known[0]}.{known[1]}.",
                           error_code="version_not_supported", hint="Restore it on a host with a newer Windows.",
                           details={"version": export.version, "supported": f"{known[0]}.{known[1]}"})
-    if request.drill and export.needs_guardian:
+    if drill and export.needs_guardian:
         raise HypervError(f"{source.vm_name!r} is shielded or has a virtual TPM: it starts only where the keys of its protector are.",
                           error_code="needs_guardian", hint="Drill it by hand on a host that has the certificates (docs/restore.md).")
-    if request.drill and any(one.vm_id == source.vm_id and one.replication_mode in _REPLICAS for one in facts.machines):
+    if drill and any(one.vm_id == source.vm_id and one.replication_mode in _REPLICAS for one in facts.machines):
         raise HypervError(f"This host holds the replica of {source.vm_name!r}.", error_code="replica_vm",
                           hint="Test the replica with a test failover, and drill the backup on another host.")
-    if request.runs and free_memory is not None and export.memory > free_memory:
+    if runs and free_memory is not None and export.memory > free_memory:
         raise HypervError(f"{source.vm_name!r} starts with {export.memory >> 20} MiB, and this host has {free_memory >> 20} MiB free.",
                           error_code="not_enough_memory", hint="Free memory, or use another host.",
                           details={"needed": export.memory, "free": free_memory})

@@ -95,8 +95,9 @@ def execute(tools: Tools, request: Request, order: Order) -> Outcome:
 
 def _announce(tools: Tools, request: Request, order: Order) -> RestoreIntent:
     source = order.source
-    intent = RestoreIntent(request.run_id, secrets.token_hex(4), system.read_time(tools.writer), request.mode, source.vm_id, order.name,
-                           source.backup_id, order.place.path, tuple(sorted(planned.read_ids(tools.writer))))
+    intent = RestoreIntent(
+        request.run_id, secrets.token_hex(4), system.read_time(tools.writer), request.mode, source.vm_id, source.vm_name, order.name,
+        source.backup_id, order.place.path, tuple(sorted(planned.read_ids(tools.writer))))
     try:
         restore_intents.write(tools.writer, tools.folder, intent)
     except HypervError as error:

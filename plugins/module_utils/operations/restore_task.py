@@ -160,7 +160,8 @@ def _of_folder(call: Call, request: Request, facts: HostFacts, folder: StateFold
 
 def _check(call: Call, facts: HostFacts, request: Request, source: Source, name: str, left: RestoreFacts, dead: tuple[str, ...]) -> None:
     """The whole preflight: what the manifest tells, what the host has, and what the definition file says of itself."""
-    restore_plan.check_host(facts, request, source, restore_boot.free_memory(call.reader) if request.runs else None)
+    free = restore_boot.free_memory(call.reader) if request.runs else None
+    restore_plan.check_host(facts, source, free, drill=request.drill, runs=request.runs)
     restore_plan.check_name(facts, request, name)
     swept = {run.lower() for run in dead}
     restore_plan.check_planned([one.machine for one in left.planned if one.owner != OURS or (one.run_id or "").lower() not in swept],

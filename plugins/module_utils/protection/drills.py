@@ -78,7 +78,7 @@ def of_data(data: Any) -> Drill:
     began, ended = _moment(data.get("began")), _moment(data.get("ended"))
     if began is None or ended is None:
         raise EvidenceError("began or ended is missing")
-    phases, left = data.get("seconds") or {}, data.get("left") or []
+    phases, left = data.get("seconds", {}), data.get("left", [])
     if not isinstance(phases, Mapping) or not isinstance(left, list) or not all(isinstance(one, str) for one in left):
         raise EvidenceError("seconds or left cannot be read")
     known: dict[str, Any] = texts
@@ -181,9 +181,10 @@ h1 { font-size: 1.5rem; margin: 0 0 .2rem; } p.when { color: #5a6472; margin: 0 
 .tiles { display: flex; flex-wrap: wrap; gap: 1rem; margin: 0 0 1.5rem; padding: 0; list-style: none; }
 .tiles li { border: 1px solid #d5dae1; border-radius: 6px; padding: .6rem 1rem; min-width: 7rem; }
 .tiles b { display: block; font-size: 1.5rem; line-height: 1.2; }
-table { border-collapse: collapse; width: 100%; }
+main { overflow-x: auto; } table { border-collapse: collapse; table-layout: fixed; width: 100%; min-width: 56rem; }
+col.wide { width: 27%; } col.middle { width: 17%; } col.narrow { width: 8%; }
 th, td { text-align: left; vertical-align: top; padding: .5rem .6rem; border-bottom: 1px solid #e3e7ec; }
-th { font-size: .8rem; color: #5a6472; border-bottom: 2px solid #c3cad3; } th.n, td.n { text-align: right; } td.n { white-space: nowrap; }
+th { font-size: .8rem; color: #5a6472; border-bottom: 2px solid #c3cad3; } th.n, td.n { text-align: right; }
 td { overflow-wrap: anywhere; } small { color: #5a6472; display: block; }
 .o { font-weight: 600; white-space: nowrap; } .passed { color: #116329; } .failed { color: #a40e26; } .refused { color: #7a4d00; }
 @media (prefers-color-scheme: dark) { body { background: #14181d; color: #e4e8ee; } th, small, p.when { color: #9aa5b3; }
@@ -191,6 +192,7 @@ td { overflow-wrap: anywhere; } small { color: #5a6472; display: block; }
 @media print { body { margin: 0; max-width: none; } }
 """
 _HEADS = (("Virtual machine", ""), ("Outcome", ""), ("Recovery time", "n"), ("Backup", ""), ("Size", "n"), ("Drilled", ""))
+_WIDTHS = ("middle", "wide", "middle", "middle", "narrow", "middle")
 
 
 def as_html(drills: Sequence[Drill], made: datetime) -> str:
@@ -205,13 +207,14 @@ def as_html(drills: Sequence[Drill], made: datetime) -> str:
     return "\n".join([
         "<!DOCTYPE html>", '<html lang="en"><head><meta charset="utf-8">',
         head, '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>Restore drills, {_marked_up(_stamp(made))}</title>",
+        f"<title>Restore drills, {_when(made)}</title>",
         f"<style>{_braced(_STYLE)}</style></head><body>", "<h1>Restore drills</h1>",
-        f'<p class="when">{len(drills)} virtual machine(s), written {_marked_up(_stamp(made))}</p>',
+        f'<p class="when">{len(drills)} virtual machine(s), written {_when(made)}</p>',
         '<ul class="tiles">',
         *(f'<li class="{kind}"><b>{_marked_up(value)}</b>{_marked_up(label)}</li>' for value, label, kind in tiles), "</ul>",
-        "<table><thead><tr>", *(f'<th scope="col" class="{kind}">{head}</th>' for head, kind in _HEADS), "</tr></thead><tbody>",
-        *(_row(one) for one in rows), "</tbody></table></body></html>", ""])
+        "<main><table><colgroup>", *(f'<col class="{width}">' for width in _WIDTHS), "</colgroup><thead><tr>",
+        *(f'<th scope="col" class="{kind}">{head}</th>' for head, kind in _HEADS), "</tr></thead><tbody>",
+        *(_row(one) for one in rows), "</tbody></table></main></body></html>", ""])
 
 
 def _braced(style: str) -> str:
@@ -223,7 +226,7 @@ def _row(drill: Drill) -> str:
     reason = "" if drill.outcome == PASSED else f"<small>{_marked_up(drill.error_code or '')}: {_marked_up(drill.message or '')}</small>"
     left = f"<small>left behind: {_marked_up(', '.join(drill.left))}</small>" if drill.left else ""
     phases = ", ".join(f"{name} {_duration(value)}" for name, value in (drill.seconds or {}).items())
-    backup = [drill.backup_id or "none", f"data of {_stamp(drill.taken)}" if drill.taken else "", drill.consistency or ""]
+    backup = [drill.backup_id or "none", f"data of {_when(drill.taken)}" if drill.taken else "", drill.consistency or ""]
     cells = (
         ("", f"{_marked_up(drill.vm_name)}<small>{_marked_up(drill.vm_id)}"
              f"<br>from {_marked_up(drill.source_host or 'an unknown host')}</small>"),
@@ -231,9 +234,13 @@ def _row(drill: Drill) -> str:
         ("n", f"{_marked_up(_duration(drill.recovery_seconds))}<small>{_marked_up(phases)}</small>"),
         ("", f"{_marked_up(backup[0])}<small>{_marked_up(', '.join(part for part in backup[1:] if part))}</small>"),
         ("n", _marked_up(_size(drill.size))),
-        ("", f"{_marked_up(_stamp(drill.began))}<small>on {_marked_up(drill.host)}, {_marked_up(drill.os_name or 'guest unknown')}"
+        ("", f"{_when(drill.began)}<small>on {_marked_up(drill.host)}, {_marked_up(drill.os_name or 'guest unknown')}"
              f"<br>run {_marked_up(drill.run_id)}</small>"))
     return "<tr>" + "".join(f'<td class="{kind}">{cell}</td>' for kind, cell in cells) + "</tr>"
+
+
+def _when(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _duration(seconds: float | None) -> str:

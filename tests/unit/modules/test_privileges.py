@@ -37,6 +37,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "hyperv_replica_server": {"authentication": "kerberos", "http_port": "8{number}"},
     "hyperv_report": {"hosts": [], "destination": "E:\\Backup"},
     "hyperv_restore": {"name": "web01", "destination": "E:\\Restorable", "new_name": "new {number}", "location": "D:\\New"},
+    "hyperv_restore_info": {"destination": "E:\\Backup"},
     "hyperv_shadow_copy": {"volume": "D:\\"},
     "hyperv_shadow_copy_info": {},
     "hyperv_vm_info": {},

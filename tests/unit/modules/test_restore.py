@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
-from ansible_collections.agentless.hyperv.plugins.modules import hyperv_restore
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.restore_intents import RestoreIntent
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.restore_marks import RestoreMark
+from ansible_collections.agentless.hyperv.plugins.modules import hyperv_cleanup, hyperv_restore, hyperv_restore_info, hyperv_vss_copy
 from simulator.disks.proof import inspect
 from simulator.hyperv.spec import CheckpointSpec, DiskSpec, HyperVSettings, NicSpec, VmSpec
+from simulator.soap import rules
 from simulator.windows.spec import VolumeSpec
 from support.exported import digest, export, machine_of, walk
 
@@ -217,8 +220,6 @@ def test_a_definition_of_another_machine_is_not_believed(start: Start) -> None:
 
 
 def test_a_copy_of_disks_alone_is_refused_with_advice(start: Start) -> None:
-    from ansible_collections.agentless.hyperv.plugins.modules import hyperv_vss_copy
-
     runner = site(start)
     runner.run(hyperv_vss_copy, name="sql01", destination=BACKUP)
     error = refused(runner)
@@ -420,3 +421,93 @@ def test_a_drill_that_cannot_be_held_here_is_refused_with_evidence(start: Start,
     error = refused(runner, **DRILL)
     assert (error.error_code, error.details["drill"]["outcome"]) == (code, "refused")
     assert host_of(runner).files.exists(error.details["evidence"] + ".json")
+
+
+# -- what interrupted runs left ------------------------------------------------------------------------------------------
+
+
+def test_a_planned_machine_of_ours_goes_and_that_of_somebody_else_is_told(start: Start) -> None:
+    ours, theirs = "0A1B2C3D-0000-4000-8000-00000000AAAA", "0A1B2C3D-0000-4000-8000-00000000BBBB"
+    mark = RestoreMark(ours, VM, "nightly-1", "dead-1", "new").line()
+    runner = start(volumes=VOLUMES, vms=(
+        VmSpec("sql01-new", vm_id=ours, planned=True, disks=(), folder="D:\\a", notes=mark),
+        VmSpec("copied mark", vm_id=theirs, planned=True, disks=(), folder="D:\\b", notes=mark)))
+    looked = runner.run(hyperv_cleanup)
+    assert {one["id"]: (one["kind"], one["status"]) for one in looked["found"]} == {
+        ours: ("planned_vm", "removable"), theirs: ("foreign_planned_vm", "foreign")}
+    done = runner.run(hyperv_cleanup, remove=True)
+    assert ([one["id"] for one in done["removed"]], list(host_of(runner).hyperv.planned)) == ([ours], [theirs])
+    assert runner.run(hyperv_cleanup, remove=True)["changed"] is False
+
+
+def test_a_machine_of_an_interrupted_drill_goes_and_its_files(start: Start) -> None:
+    runner = site(start)
+    host = host_of(runner)
+    export(host, "sql01", BACKUP)
+    made = restore(runner, run_id="drill-9", start=True)
+    machine = host.hyperv.machines[made["vm"]["vm_id"]]
+    machine.notes = machine.notes.replace("mode=new", "mode=drill")  # as a drill leaves it whose controller died
+    intent = RestoreIntent("drill-9", "0123ABCD", host.clock.now(), "drill", VM, "sql01", machine.name, "nightly-1", made["folder"])
+    host.files.write_file(f"{STATE}\\intents\\{intent.file_name}", intent.dump())
+    young = runner.run(hyperv_cleanup, remove=True, older_than="1h")
+    assert ({one["status"] for one in young["found"]}, young["changed"]) == ({"too_young"}, False)
+    host.clock.advance(2 * 3600)
+    done = runner.run(hyperv_cleanup, remove=True, older_than="1h")
+    assert {one["kind"] for one in done["removed"]} == {"drill_vm", "restored_files", "intent"}
+    assert (list(host.hyperv.machines), left(runner), no_files(runner)) == ([VM], [], True)
+
+
+def test_an_intent_that_was_forgotten_takes_nothing_of_a_machine_with_it(start: Start) -> None:
+    runner = site(start)
+    host = host_of(runner)
+    export(host, "sql01", BACKUP)
+    made = restore(runner, run_id="restore-9")
+    intent = RestoreIntent("restore-9", "0123ABCD", host.clock.now(), "new", VM, "sql01", "sql01-new", "nightly-1", made["folder"])
+    host.files.write_file(f"{STATE}\\intents\\{intent.file_name}", intent.dump())
+    host.clock.advance(2 * 3600)
+    done = runner.run(hyperv_cleanup, remove=True)
+    assert [one["kind"] for one in done["removed"]] == ["intent"]
+    assert all(host.files.exists(disk.leaf.path) for disk in host.hyperv.machines[made["vm"]["vm_id"]].disks)
+
+
+def test_the_volume_fills_up_while_files_arrive(start: Start) -> None:
+    origin = site(start)
+    export(host_of(origin), "sql01", BACKUP)
+    small = VolumeSpec("D:", size=1024 * MIB, free=90 * MIB)
+    other = elsewhere(start, origin, volumes=(VolumeSpec("C:"), small, VolumeSpec("E:")))
+    host = host_of(other)
+    host.rules.add(rules.Effect("full", before=lambda: host.files.write_file("D:\\filler.bin", b"x" * (85 * MIB))), nth=1,
+                   when=lambda view: "RegisterByXml" in view.operation)
+    result = restore(other)
+    assert (result["error_code"], result["leftovers"], left(other), no_files(other)) == ("destination_full", [], [], True)
+
+
+# -- what there is -------------------------------------------------------------------------------------------------------
+
+
+def test_what_can_be_brought_back_and_what_was_never_proved(start: Start) -> None:
+    runner = site(start, VmSpec("web01", folder="D:\\VMs\\web01", disks=(DiskSpec(size=4 * MIB),), memory_mb=32),
+                  VmSpec("tpm01", folder="D:\\VMs\\tpm01", disks=(DiskSpec(size=4 * MIB),), memory_mb=32, tpm=True))
+    host = host_of(runner)
+    for name in ("sql01", "web01", "tpm01"):
+        export(host, name, BACKUP)
+    restore(runner, name="web01", **DRILL)
+    seen = runner.run(hyperv_restore_info, destination=BACKUP)
+    assert [(one["vm"]["name"], one["last_drill"] and one["last_drill"]["outcome"], one["refusal"] and one["refusal"]["error_code"])
+            for one in seen["results"]] == [("sql01", None, None), ("tpm01", None, "needs_guardian"), ("web01", "passed", None)]
+    assert [one["vm"]["name"] for one in runner.run(hyperv_restore_info, destination=BACKUP, vms=["SQL*", VM])["results"]] == ["sql01"]
+
+
+def test_requests(start: Start) -> None:
+    runner = site(start)
+    host = host_of(runner)
+    export(host, "sql01", BACKUP)
+
+    def cost(**params: Any) -> int:
+        before = host.counters.snapshot()
+        restore(runner, **params)
+        used = host.counters.since(before).by_operation
+        return sum(count for operation, count in used.items() if operation not in ("Pull", "Shell Receive", "Get"))
+
+    assert cost() <= 90
+    assert cost() <= 16
