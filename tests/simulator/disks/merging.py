@@ -9,6 +9,7 @@ disk before, between and after, and a merge that is never finished harms nothing
 from __future__ import annotations
 
 from pathlib import Path
+from uuid import UUID
 
 from simulator.disks.layout import MIB
 from simulator.disks.vhdx import ParentResolver, Vhdx, create_dynamic, create_fixed
@@ -57,15 +58,18 @@ class Merging:
         return self._parent.stat().st_size - before
 
 
-def flatten(leaf: Path, target: Path, resolver: ParentResolver | None = None) -> None:
-    """A new disk with what is read through a chain: of the form of its base, with the disk id of the leaf. VhdxError, OSError."""
+def flatten(leaf: Path, target: Path, resolver: ParentResolver | None = None, *, disk_id: UUID | None = None) -> None:
+    """A new disk with what is read through a chain: of the form of its base, with the disk id of the leaf unless given.
+
+    VhdxError, OSError.
+    """
     with Vhdx.open(leaf, resolver, writable=False) as image:
         levels = [image]
         while (below := levels[-1].parent) is not None:
             levels.append(below)
         base = levels[-1].metadata
         create = create_fixed if base.leave_blocks_allocated else create_dynamic
-        create(target, base.virtual_size, base.block_size, image.metadata.disk_id, logical_sector_size=base.logical_sector_size,
+        create(target, base.virtual_size, base.block_size, disk_id or image.metadata.disk_id, logical_sector_size=base.logical_sector_size,
                physical_sector_size=base.physical_sector_size)
         pieces = {piece for level in levels for offset, length in level.present_ranges() for piece in _cut(offset, length)}
         with Vhdx.open(target) as copy:

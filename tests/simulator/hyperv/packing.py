@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from simulator.disks.merging import flatten
-from simulator.hyperv import guests
+from simulator.hyperv import guests, ids
 from simulator.hyperv.checkpoints import can_quiesce, failure, has_memory
 from simulator.hyperv.definitions import Definition, as_machine, define, pack
 from simulator.hyperv.diskstore import named_system_files, worker
@@ -167,7 +168,8 @@ class Packer:
         """The chain becomes one new disk with the name of the one the drive was made with (inferred)."""
         self._check_readable(file)
         assert disk.base is not None
-        name = self._name(disk.base.path)
+        names_leaf = self._role.knobs.merged_disk_names == "leaf"
+        name = self._name(f"{file.path.rpartition('.')[0]}.vhdx" if names_leaf else disk.base.path)
         self._paths[file.path.lower()] = self._target_path(name)
         self._disks.append((name, lambda target: self._flatten(file, target)))
 
@@ -219,7 +221,9 @@ class Packer:
         clone_file(self._role.host.files.real_path(file.path), target)
 
     def _flatten(self, file: VhdFile, target: Path) -> None:
-        flatten(self._role.host.files.real_path(file.path), target, self._role.disks.find_parent)
+        real = self._role.host.files.real_path(file.path)
+        fresh = UUID(ids.derive(self._wish.target, file.path)) if self._role.knobs.merged_disk_ids == "new" else None
+        flatten(real, target, self._role.disks.find_parent, disk_id=fresh)
 
     # -- configurations --------------------------------------------------------------------------------------------
 
@@ -242,7 +246,7 @@ class Packer:
         """For backup the machine keeps its identity (operations 3.1); what an exported checkpoint is called is not known."""
         if self._wish.mode == FOR_BACKUP or self._role.knobs.exported_checkpoint_id == "machine":
             return self._wish.machine.id
-        return checkpoint.id
+        return ids.derive(self._wish.target, checkpoint.id) if self._role.knobs.exported_checkpoint_id == "new" else checkpoint.id
 
     def _add(self, definition: Definition, folder: str) -> None:
         if not self._role.knobs.exports_keep_notes:

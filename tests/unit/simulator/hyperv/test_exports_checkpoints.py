@@ -49,16 +49,34 @@ def test_one_checkpoint_becomes_new_disks(patient: MakePatient) -> None:
     assert vm.patient.depth() == 2
 
 
-@pytest.mark.parametrize("called", ["checkpoint", "machine"])
+@pytest.mark.parametrize("called", ["checkpoint", "machine", "new"])
 def test_what_the_export_of_a_checkpoint_is_called(patient: MakePatient, called: str) -> None:
     vm = Exported(patient())
     vm.role.knobs.exported_checkpoint_id = called  # type: ignore[assignment]
     guid = vm.patient.checkpoint()
     vm.done(CreateVmExportSubdirectory=True, **one(guid))
-    ident = guid if called == "checkpoint" else GUID
+    [ident] = [name[:-5].rpartition("\\")[2] for name in vm.files() if name.endswith(".vmcx")]
+    assert [ident == guid, ident == GUID] == [called == "checkpoint", called == "machine"]
     path = f"E:\\Exports\\web01\\Virtual Machines\\{ident}.vmcx"
     [row] = Restorer(vm.host).call("GetDefinitionFileSummaryInformation", DefinitionFiles=[path])["SummaryInformation"]  # type: ignore[misc]
     assert (row["Name"], row["ElementName"]) == (ident, "web01")
+
+
+def test_what_merged_disks_are_called(patient: MakePatient) -> None:
+    vm = Exported(patient())
+    vm.role.knobs.merged_disk_names, vm.role.knobs.merged_disk_ids = "leaf", "new"
+    vm.guest().write_some(5)
+    vm.patient.checkpoint()
+    second = vm.patient.checkpoint()
+    vm.done(**one(second))
+    [disk] = [name for name in vm.files() if name.endswith("vhdx")]
+    frozen = vm.machine.checkpoints[second].files[0]
+    assert disk == f"Virtual Hard Disks\\{frozen.path.rpartition(chr(92))[2].replace('.avhdx', '.vhdx')}"
+    facts = vm.role.disks.facts(f"E:\\Exports\\{disk}")
+    assert facts is not None
+    assert facts.disk_id != frozen.disk_id
+    host = Restorer(vm.host)
+    host.realise(host.import_from(f"E:\\Exports\\Virtual Machines\\{second}.vmcx", fresh=True))
 
 
 def test_a_standard_checkpoint_brings_its_memory(patient: MakePatient) -> None:
