@@ -143,6 +143,7 @@ options:
     default: 14400
 extends_documentation_fragment:
   - agentless.hyperv.run_as
+  - agentless.hyperv.target_limit
   - agentless.hyperv.vm_selector
   - agentless.hyperv.attributes
   - agentless.hyperv.attributes.writes
@@ -329,7 +330,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import RUNS_IN_PROCESS, Call
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations import export_task, run_as
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import export_task, run_as, target_slots
 
 ARGUMENT_SPEC: dict[str, Any] = {
     "name": {"type": "str"},
@@ -355,6 +356,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "timeout": {"type": "int", "default": 14400},
     "wait_for_merge": {"type": "bool", "default": True},
     "merge_timeout": {"type": "int", "default": 14400},
+    **target_slots.ARGUMENT_SPEC,
     **run_as.ARGUMENT_SPEC,
 }
 RULES: dict[str, Any] = {

@@ -31,6 +31,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations import
     run_lease,
     selection,
     stored_copies,
+    target_slots,
     vss_plan,
     vss_prune,
 )
@@ -43,8 +44,9 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.export
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.export_record import ExportRecord, record_of
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.export_run import Outcome
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.inventory import HostFacts
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_lease import RunLease
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_lease import Keeper, RunLease
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.stored_copies import Found
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.target_slots import TargetSlot
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_copy import error_entry
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_plan import manifest_result
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_prune import Pruning
@@ -105,8 +107,9 @@ def run(call: Call) -> dict[str, Any]:
     def apply(writer: CimWriter) -> dict[str, Any]:
         if not prepared.ensured:
             state.ensure(writer, prepared.facts.folder)
-        with RunLease(writer, call.clock, prepared.facts.folder, prepared.request.run_id, duration=run_lease.DURATION) as lease:
-            result = _apply(call, prepared, _tools(call, prepared, writer, lease))
+        with RunLease(writer, call.clock, prepared.facts.folder, prepared.request.run_id, duration=run_lease.DURATION) as lease, \
+                _slot(call, prepared, writer, lease) as slot:
+            result = _apply(call, prepared, _tools(call, prepared, writer, slot))
         for leftover in lease.leftovers:
             call.warn(f"The lease of this run could not be given back; it ends by itself within minutes: {leftover.location}.")
         return result
@@ -117,7 +120,13 @@ def run(call: Call) -> dict[str, Any]:
     return result
 
 
-def _tools(call: Call, prepared: Prepared, writer: CimWriter, lease: RunLease) -> Tools:
+def _slot(call: Call, prepared: Prepared, writer: CimWriter, lease: RunLease) -> TargetSlot:
+    """The right to write to the share beside no more than target_limit others. VMMS writes there, but it is this run that has it do so."""
+    return target_slots.for_task(call, writer, prepared.facts.folder, prepared.destination, prepared.request.identity,
+                                 host=prepared.host.system.name, run_id=prepared.request.run_id, lease=lease)
+
+
+def _tools(call: Call, prepared: Prepared, writer: CimWriter, lease: Keeper) -> Tools:
     identity = prepared.request.identity
     knocks_as = identity.at_share(prepared.host.system.name) if prepared.destination.is_share else "SYSTEM"
     return Tools(writer, call.clock, call.progress, prepared.facts.folder, Deadline(call.clock, call.params["timeout"]), 0.0, identity,

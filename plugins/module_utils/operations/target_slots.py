@@ -19,6 +19,7 @@ from typing import Any
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimWriter
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Clock, Deadline
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
+from ansible_collections.agentless.hyperv.plugins.module_utils.module import Call
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import destinations
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.destinations import Destination
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_as import Identity
@@ -44,6 +45,13 @@ def holder(host: str, run_id: str) -> str:
     """Who holds a slot: one run on one host, since hosts may share the ID of a run. At most 40 letters, digits and hyphens."""
     name = re.sub(r"[^A-Za-z0-9]", "-", host).strip("-")[:20] or "host"
     return f"{name}-{hashlib.sha256(run_id.lower().encode()).hexdigest()[:12]}"
+
+
+def for_task(call: Call, writer: CimWriter, folder: StateFolder, destination: Destination, identity: Identity, *, host: str, run_id: str,
+             lease: Keeper) -> TargetSlot:
+    """The slot that the options of a task ask for. Raises HypervError ``invalid_target_limit``."""
+    return TargetSlot(writer, call.clock, folder, destination, identity, host=host, run_id=run_id, limit=call.params["target_limit"],
+                      wait=float(call.params["target_wait"]), progress=call.progress, warn=call.warn, lease=lease)
 
 
 class TargetSlot:

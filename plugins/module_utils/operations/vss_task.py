@@ -24,6 +24,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations import
     run_lease,
     selection,
     stored_copies,
+    target_slots,
     vss_copy,
     vss_plan,
     vss_prune,
@@ -100,10 +101,8 @@ def run(call: Call) -> dict[str, Any]:
 
 def _slot(call: Call, prepared: Prepared, writer: CimWriter, lease: RunLease) -> TargetSlot:
     """The right to write to the share beside no more than target_limit others."""
-    request = prepared.request
-    return TargetSlot(writer, call.clock, prepared.folder, prepared.destination, request.identity, host=prepared.facts.system.name,
-                      run_id=request.run_id, limit=call.params["target_limit"], wait=float(call.params["target_wait"]),
-                      progress=call.progress, warn=call.warn, lease=lease)
+    return target_slots.for_task(call, writer, prepared.folder, prepared.destination, prepared.request.identity,
+                                 host=prepared.facts.system.name, run_id=prepared.request.run_id, lease=lease)
 
 
 def _duration(call: Call, prepared: Prepared) -> timedelta:

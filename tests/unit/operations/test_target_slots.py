@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.common.arg_spec import ModuleArgumentSpecValidator
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.destinations import Destination
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_as import SYSTEM_IDENTITY
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.target_slots import TargetBusy, TargetSlot, holder
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.volumes import Volume
+from ansible_collections.agentless.hyperv.plugins.modules import hyperv_export, hyperv_vss_copy
 from simulator.fileserver import FileServerSpec
+from simulator.hyperv.spec import DiskSpec, VmSpec
 from simulator.soap.rules import lost_after, lost_before
 from simulator.windows.spec import ShareSpec, VolumeSpec
+from support import in_process
 from support.windows_host import WindowsHost, windows_host
 
 SHARE = Destination("\\\\NAS\\backup", None, None)
@@ -180,3 +184,20 @@ def test_a_lost_answer_never_makes_two_holders(site: Site, effect: Any, nth: int
         pass
     first.__exit__(None, None, None)
     assert site.held() == []
+
+
+@pytest.mark.parametrize("module", [hyperv_vss_copy, hyperv_export], ids=["copy", "export"])
+def test_what_writes_to_the_share_takes_its_turn(tmp_path: Path, module: Any) -> None:
+    vms = (VmSpec("sql01", folder="D:\\VMs\\sql01", disks=(DiskSpec("D:\\VMs\\sql01\\a.vhdx"),)),)
+    with windows_host(tmp_path, file_servers=[NAS], vms=vms) as hv:
+        site = Site(hv)
+        params = ModuleArgumentSpecValidator(module.ARGUMENT_SPEC, **module.RULES).validate(
+            {"name": "sql01", "destination": SHARE.path, "target_limit": 1, "target_wait": 60,
+             "consistency_fallback": "crash"}).validated_parameters
+        with site.slot("HV02"):
+            refused = in_process.run(module.run, params, hv.fleet, hv.running)
+        assert refused.error_code == "target_busy"
+        assert hv.names("E:\\backup\\HV01", hv.fleet.file_servers["NAS"].files) == []
+        done = in_process.run(module.run, params, hv.fleet, hv.running)
+        assert done.succeeded, str(done)
+        assert (site.held(), hv.tasks()) == ([], [])
