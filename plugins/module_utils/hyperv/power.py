@@ -63,6 +63,21 @@ def bring_to(writer: CimWriter, machine: Machine, wanted: str, *, clock: Clock, 
     if read_state(writer, machine) == wanted:
         return
     progress(what)
+    begun = _request(writer, machine, wanted, what, clock=clock, deadline=deadline, progress=progress)
+    pause = _PAUSE
+    while read_state(writer, machine) != wanted:
+        if deadline.expired():
+            raise HypervError(f"{what}: it is {read_state(writer, machine)}.", error_code="power_state_not_reached",
+                              hint="Look at the machine; nothing else was tried.")
+        clock.sleep(pause)
+        pause = min(pause * 1.5, _LONGEST_PAUSE)
+        begun = begun or _request(writer, machine, wanted, what, clock=clock, deadline=deadline, progress=progress)
+
+
+def _request(writer: CimWriter, machine: Machine, wanted: str, what: str, *, clock: Clock, deadline: Deadline,
+             progress: Callable[[str], None]) -> bool:
+    """Ask for a state, and wait for the job. False when nobody can tell whether it was begun, or the machine is busy: asking again does
+    no harm. Raises as :func:`bring_to`."""
     try:
         answer = writer.invoke(machine.reference, "RequestStateChange", {"RequestedState": _REQUESTS[wanted]})
         job = answer.out.reference("Job")
@@ -73,10 +88,5 @@ def bring_to(writer: CimWriter, machine: Machine, wanted: str, *, clock: Clock, 
                               return_value=answer.return_value)
     except OutcomeUnknown as error:
         progress(f"{machine.name}: {error.message} Looking what came of it.")
-    pause = _PAUSE
-    while read_state(writer, machine) != wanted:
-        if deadline.expired():
-            raise HypervError(f"{what}: it is {read_state(writer, machine)}.", error_code="power_state_not_reached",
-                              hint="Look at the machine; nothing else was tried.")
-        clock.sleep(pause)
-        pause = min(pause * 1.5, _LONGEST_PAUSE)
+        return False
+    return answer.return_value != _ALREADY

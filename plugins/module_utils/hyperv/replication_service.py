@@ -23,7 +23,8 @@ CANCEL_COPY, RESUME, PREPARE_FAILOVER, PAUSE = 1, 3, 4, 7
 NETWORK, MEDIA, EXISTING = 1, 2, 3
 """How the first copy is made."""
 
-_ACCESS_DENIED, _INVALID_STATE, _NOT_FOUND = 32769, 32775, 32779
+INVALID_STATE = 32775
+_ACCESS_DENIED, _NOT_FOUND = 32769, 32779
 
 
 class StateRefused(HypervError):
@@ -51,7 +52,7 @@ def started(answer: MethodResult, method: str, what: str) -> Reference | None:
         if job is None:
             raise OutcomeUnknown(f"The host started a job for {method} and did not say which.")
         return job
-    if code == _INVALID_STATE:
+    if code == INVALID_STATE:
         raise StateRefused(f"{what} was refused: the relation or its virtual machine is not in a state for it (code {code}).",
                            return_value=code, hint="Look with hyperv_replica_info on both hosts.")
     if code == _ACCESS_DENIED:

@@ -84,6 +84,11 @@ def _need_source(pair: Pair) -> End:
     return pair.source
 
 
+def _to_be_started(target: End, wish: Wish) -> bool:
+    """Also when it is starting: it runs when the host says so."""
+    return wish.start and target.power not in ("running", "absent")
+
+
 def _turned(pair: Pair, source: End, wish: Wish) -> str | None:
     """The roles have changed already; only the start may be left."""
     if source.mode == "primary":
@@ -91,7 +96,7 @@ def _turned(pair: Pair, source: End, wish: Wish) -> str | None:
                       "Decide which one is right. On the other one remove the replication with hyperv_replica.", error_code="both_primary")
     if source.mode != "replica":
         raise _no_replica(pair)
-    return START if wish.start and pair.target.off else None
+    return START if _to_be_started(pair.target, wish) else None
 
 
 def _planned(pair: Pair, wish: Wish) -> str | None:
@@ -124,7 +129,7 @@ def _unplanned(pair: Pair, wish: Wish) -> str | None:
     if target.state == _IN_PROGRESS:
         return WAIT
     if target.state in (RECOVERED, COMMITTED):
-        if wish.start and target.off:
+        if _to_be_started(target, wish):
             return START
         return DO_COMMIT if wish.commit and target.state == RECOVERED else None
     if not wish.primary_down:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.types import Reference
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Deadline
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, OutcomeUnknown
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.jobs import JobFailed, JobTimedOut
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.replication_service import StateRefused
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import checkpoint_steps
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_steps import Tools
@@ -32,8 +33,7 @@ def achieve(tools: Tools, what: str, begin: Callable[[], Reference | None], reac
     problem: HypervError | None = None
     for _ in range(_TRIES):
         try:
-            checkpoint_steps.wait(tools, begin(), what)
-            problem = None
+            problem = _carried_out(tools, what, begin())
         except StateRefused as error:
             if problem is None:
                 raise
@@ -43,15 +43,28 @@ def achieve(tools: Tools, what: str, begin: Callable[[], Reference | None], reac
             problem = error
         if until(tools, reached, settle):
             return
-        if problem is None:
+        if not isinstance(problem, OutcomeUnknown):
             break
-    if isinstance(problem, StateRefused):
-        raise problem
-    if problem is not None:
+    if isinstance(problem, OutcomeUnknown):
         raise OutcomeUnknown(f"{what}: the answer was lost, and the host does not show what came of it.",
                              hint="Look with hyperv_replica_info, and run the task again.") from problem
-    raise HypervError(f"{what}: the host said that it did, and does not show it.", error_code="not_reached",
-                      hint="Look with hyperv_replica_info on both hosts.")
+    raise problem or HypervError(f"{what}: the host said that it did, and does not show it.", error_code="not_reached",
+                                 hint="Look with hyperv_replica_info on both hosts.")
+
+
+def _carried_out(tools: Tools, what: str, job: Reference | None) -> HypervError | None:
+    """Wait for a job; why it could not be watched, None when it ended well. A job goes on when a look at it is refused.
+
+    Raises JobFailed, JobTimedOut, OutcomeUnknown when it is gone.
+    """
+    try:
+        checkpoint_steps.wait(tools, job, what)
+    except (JobFailed, JobTimedOut, OutcomeUnknown):
+        raise
+    except HypervError as error:
+        tools.progress(f"{error.message} Looking what came of it.")
+        return error
+    return None
 
 
 def until(tools: Tools, reached: Callable[[], bool], seconds: float, progress: Callable[[], None] | None = None) -> bool:

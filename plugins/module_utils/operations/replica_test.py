@@ -36,6 +36,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.protection import
 
 TEST, END_TEST = "test", "end_test"
 _DEPENDENCY = "Msvm_ReplicaSystemDependency"
+_MERGE_BEGINS = 10.0
 _REMOVE = "Stop-VMFailover on the replica server, or hyperv_replica_failover with action: end_test and remove_foreign_test"
 
 
@@ -181,20 +182,26 @@ def _test(call: Call, tools: Tools, prepared: Prepared, drill: Drill, drilled: D
         _boot(call, tools, test, drilled)
         well = True
     finally:
+        problem = None
         if well and call.params["keep_test"]:
             drilled.leftovers.append(_leftover(test))
         else:
-            _end(tools, drill.machine, test, drilled)
+            problem = _end(tools, drill.machine, test, drilled)
+    if problem is not None:
+        raise problem
     drilled.evidence["ended"] = iso(call.clock.utcnow())
 
 
-def _end(tools: Tools, replica: Machine, test: Machine, drilled: Drilled) -> None:
+def _end(tools: Tools, replica: Machine, test: Machine, drilled: Drilled) -> HypervError | None:
+    """Remove the test machine; why that failed. It is then told as left over, whatever else has to be told."""
     try:
         _remove(tools, replica, test)
         drilled.done.append("remove_test")
     except HypervError as error:
         drilled.leftovers.append(_leftover(test))
         tools.progress(f"{replica.name}: the test machine could not be removed: {error.message}")
+        return error
+    return None
 
 
 def _find(tools: Tools, replica: Machine) -> Machine | None:
@@ -207,11 +214,20 @@ def _find(tools: Tools, replica: Machine) -> Machine | None:
 
 
 def _make(tools: Tools, drill: Drill) -> Machine:
-    if not checkpoint_steps.idle(tools, drill.machine):  # points that went, and an earlier test, are merged first
-        raise HypervError(f"The host still works on {drill.machine.name!r}.", error_code="vm_busy", hint="Run the task again later.")
-    replica_steps.achieve(tools, f"making a test machine of {drill.machine.name!r}", partial(
-        service.begin_test, tools.writer, drill.machine.reference, drill.point.reference if drill.point else None),
-        lambda: _find(tools, drill.machine) is not None)
+    """A merge may begin at any moment, since recovery points come and go: then the host is asked again (operations 0.8)."""
+    what = f"making a test machine of {drill.machine.name!r}"
+    for last in (False, False, True):
+        if not checkpoint_steps.idle(tools, drill.machine):
+            raise HypervError(f"The host still works on {drill.machine.name!r}.", error_code="vm_busy", hint="Run the task again later.")
+        try:
+            replica_steps.achieve(tools, what, partial(
+                service.begin_test, tools.writer, drill.machine.reference, drill.point.reference if drill.point else None),
+                lambda: _find(tools, drill.machine) is not None)
+            break
+        except HypervError as error:
+            if last or error.return_value != service.INVALID_STATE:
+                raise
+            tools.clock.sleep(_MERGE_BEGINS)
     test = _find(tools, drill.machine)
     if test is None:
         raise HypervError(f"The test machine of {drill.machine.name!r} is gone again.", error_code="not_reached")

@@ -8,12 +8,14 @@ The contract: a success is true on both hosts; there is never a second relation;
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
-from ansible_collections.agentless.hyperv.plugins.modules import hyperv_replica, hyperv_replica_server
-from simulator.hyperv.spec import HyperVSettings
+from ansible_collections.agentless.hyperv.plugins.modules import hyperv_replica, hyperv_replica_failover, hyperv_replica_server
+from simulator.hyperv.spec import HyperVSettings, ReplicatedSpec
 from simulator.spec import HostSpec
-from support.fault_harness import FAULTS, Fault, Operation, Recorded, Seen, check, record, validated
+from support.fault_harness import FAULTS, Fault, NextRun, Operation, Recorded, Seen, check, record, validated
+from unit.modules.replica_pair import SERVER as READY
 from unit.modules.replica_pair import SQL, spec, vm
 
 QUICK = validated(hyperv_replica, name="sql01", server="hv02.example.test", peer="hv02", frequency=30)
@@ -74,12 +76,75 @@ FROM_PEER = Operation("a new replica, peer", one, hyperv_replica.run, QUICK, cle
                       peers=other, faulty="HV02")
 
 
+# -- failover: the task runs on HV02, which has the replica ---------------------------------------------------------------
+
+
+def replica_host() -> HostSpec:
+    return spec("HV02")
+
+
+def primary_host() -> tuple[HostSpec, ...]:
+    sends = replace(READY, replicated=(ReplicatedSpec("sql01", "hv02.example.test", interval=30, history=2),))
+    return (spec("HV01", vm("sql01", SQL), server=sends),)
+
+
+def turned(seen: Seen) -> Iterator[str]:
+    source, target = (seen.others[name].hyperv.machines[SQL] for name in ("HV01", "HV02"))
+    if source.state == "running" and target.state == "running":
+        yield "the machine runs twice"
+    if seen.ending.succeeded:
+        found = (source.replication_mode, source.state, target.replication_mode, target.state, *relations(seen))
+        if found != (2, "off", 1, "running", [3], [3]):
+            yield f"success, and source and target are {found}"
+
+
+TURN = validated(hyperv_replica_failover, action="planned", name="sql01", peer="hv01", shutdown="turn_off")
+PLANNED = Operation("a planned failover", replica_host, hyperv_replica_failover.run, TURN, clean=turned, after=turned, healed=turned,
+                    peers=primary_host)
+PLANNED_PEER = replace(PLANNED, name="a planned failover, primary", faulty="HV01")
+
+
+def after_drill(seen: Seen) -> Iterator[str]:
+    machines = seen.host.hyperv.machines
+    if relations(seen)[0] != [3]:
+        yield f"the primary is in the states {relations(seen)[0]}"
+    if seen.ending.succeeded and set(machines) != {SQL}:
+        yield f"success, and these are there: {[one.name for one in machines.values()]}"
+    for one in machines.values():
+        if one.replication_mode == 3 and any(nic.switch for nic in one.spec.nics):
+            yield "the test machine has a network"
+
+
+DRILL = Operation(
+    "a test failover", replica_host, hyperv_replica_failover.run, validated(hyperv_replica_failover, action="test", name="sql01"),
+    clean=after_drill, after=after_drill, healed=after_drill, peers=primary_host, next_run=NextRun(
+        hyperv_replica_failover.run, validated(hyperv_replica_failover, action="test", name="sql01", remove_foreign_test=True), pause=120))
+
+
+# -- the end: the task runs on HV01 again --------------------------------------------------------------------------------
+
+
+def ended(seen: Seen) -> Iterator[str]:
+    if seen.host.hyperv.machines[SQL].state != "running":
+        yield "the primary does not run any more"
+    if seen.ending.succeeded and any(relations(seen)):
+        yield f"success, and relations are left: {relations(seen)}"
+
+
+END = Operation(
+    "the end of a replica", lambda: primary_host()[0], hyperv_replica.run,
+    validated(hyperv_replica, name="sql01", state="absent", peer="hv02", remove_replica_vm=True), clean=ended, after=ended, healed=ended,
+    peers=lambda: (replica_host(),))
+END_PEER = replace(END, name="the end of a replica, peer", faulty="HV02")
+OPERATIONS = (SERVER, CREATION, FROM_PEER, PLANNED, PLANNED_PEER, DRILL, END, END_PEER)
+
+
 @pytest.fixture(scope="module")
 def recorded() -> dict[str, Recorded]:
-    return {operation.name: record(operation) for operation in (SERVER, CREATION, FROM_PEER)}
+    return {operation.name: record(operation) for operation in OPERATIONS}
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
-@pytest.mark.parametrize("operation", [SERVER, CREATION, FROM_PEER], ids=lambda operation: operation.name)
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_replication(recorded: dict[str, Recorded], operation: Operation, fault: Fault) -> None:
     assert check(operation, recorded[operation.name], fault, most=1) > 0
