@@ -41,7 +41,7 @@ def start(role: HyperV, call: Invocation, job_type: int, effect: Callable[[], ob
           created: Sequence[Ref] = (), seconds: float | None = None, undo: Callable[[], object] | None = None,
           cancellable: bool = False, reading: bool = False) -> MethodOutcome:
     """Start a job of the service and answer with it; the job runs ``effect`` at its end."""
-    takes = role.replica.knobs.job_seconds.get(job_type, 1.0) if seconds is None else seconds
+    takes = role.replica.knobs.job_seconds.get(job_type, 1.0 if seconds is None else seconds)
     job = role.jobs.start(job_type, takes, affected or [ids.system_ref(role.name.upper())], effect=effect, undo=undo, created=created,
                           owner=call.caller.account.display, cancellable=cancellable)
     if not reading:

@@ -29,7 +29,6 @@ class Drills:
     def __init__(self, role: HyperV) -> None:
         self._role = role
         self._numbers: dict[str, int] = {}
-        self._making: set[str] = set()
 
     def tests_of(self, machine: Machine) -> list[Machine]:
         """The test machines that hang on a replica."""
@@ -41,29 +40,22 @@ class Drills:
         machine = relations.machine(call)
         relation = receiving(machine)
         point = chosen_point(role, call, machine)
-        if (relation.state not in USABLE or relation.last_time is None or machine.pins or machine.id in self._making
-                or machine.busy is not None):
+        if relation.state not in USABLE or relation.last_time is None or machine.pins or machine.busy is not None:
             raise ProviderRefusal(INVALID_STATE, "the replica is not in a state for a test, or is being tested")
         number = self._numbers[machine.id] = self._numbers.get(machine.id, 0) + 1
         test_id = ids.derive(role.name, machine.id, "test replica", number)
-        self._making.add(machine.id)
 
         def make() -> None:
-            self._making.discard(machine.id)
-            if role.machines.get(machine.id) is not machine or relation.state not in USABLE:
+            if relation.state not in USABLE:
                 raise JobFailure(INVALID_STATE, "The replica is not in a state for a test any more.")
             self._make(machine, relation, point, test_id)
 
-        job = role.jobs.start(TEST_JOB, role.replica.knobs.job_seconds.get(TEST_JOB, 3.0), [ids.system_ref(machine.id)], effect=make,
-                              undo=lambda: self._making.discard(machine.id), created=[ids.system_ref(test_id)],
-                              owner=call.caller.account.display, cancellable=False)
-        role.host.note_change(call.method)
-        return {"Job": job.ref, "ReturnValue": 4096}
+        return relations.begin(call, machine, TEST_JOB, make, seconds=3.0, alone=True, created=[ids.system_ref(test_id)])
 
     def _make(self, machine: Machine, relation: Relation, point: Checkpoint | None, test_id: str) -> None:
         role, knobs = self._role, self._role.replica.knobs
-        if machine.busy is not None or (point is not None and machine.checkpoints.get(point.id) is not point):
-            raise JobFailure(INVALID_STATE, "The replica is busy, or the recovery point does not exist any more.")
+        if point is not None and machine.checkpoints.get(point.id) is not point:
+            raise JobFailure(FAILED, "The recovery point does not exist any more.", hresult=0x80070490)
         files = role.checkpoints.fork(machine) if point is None else dict(point.files)
         disks = tuple(self._disk(machine, index, file, test_id) for index, file in sorted(files.items()))
         nics = machine.spec.nics if knobs.test_connected else tuple(replace(nic, switch=None) for nic in machine.spec.nics)
@@ -88,10 +80,6 @@ class Drills:
         controller = next(disk.controller for disk in machine.disks if disk.index == index)
         return DiskSpec(path=f"{stem}_{guid}.avhdx", parent=file.path, size=file.size, parent_size=file.size, block_size=file.block_size,
                         disk_id=file.disk_id, controller="ide" if controller == "ide" else "scsi")
-
-    def service_restarted(self) -> None:
-        """A test whose job was lost has not begun."""
-        self._making.clear()
 
     def machine_removed(self, gone: Machine) -> None:
         """A machine left the host: if it was a test, its files go and the replica's are merged."""

@@ -103,7 +103,7 @@ class Failovers:
                 relation.state = before
                 raise
 
-        return relations.begin(call, machine, FAILOVER_JOB, fail_over, seconds=3.0)
+        return relations.begin(call, machine, FAILOVER_JOB, fail_over, seconds=3.0, alone=True)
 
     def _fail_over(self, machine: Machine, relation: Relation, point: Checkpoint | None) -> None:
         if point is not None and machine.checkpoints.get(point.id) is not point:
@@ -142,7 +142,7 @@ class Failovers:
                 raise JobFailure(INVALID_STATE, "The virtual machine was started meanwhile.")
             self._back(machine, relation)
 
-        return relations.begin(call, machine, REVERT_JOB, back, seconds=2.0)
+        return relations.begin(call, machine, REVERT_JOB, back, seconds=2.0, alone=True)
 
     def _back(self, machine: Machine, relation: Relation) -> None:
         assert relation.inbound is not None
@@ -173,7 +173,7 @@ class Failovers:
             self._final(machine)
             relation.state = COMMITTED
 
-        return relations.begin(call, machine, COMMIT_JOB, final, seconds=2.0)
+        return relations.begin(call, machine, COMMIT_JOB, final, seconds=2.0, alone=True)
 
     def _final(self, machine: Machine) -> None:
         before = chains.disposable(machine)
@@ -204,7 +204,7 @@ class Failovers:
             except Unreachable as error:
                 raise JobFailure(FAILED, error.message, hresult=error.hresult) from error
 
-        return relations.begin(call, machine, REVERSE_JOB, turn, seconds=5.0)
+        return relations.begin(call, machine, REVERSE_JOB, turn, seconds=5.0, alone=True)
 
     def _turn(self, machine: Machine, relation: Relation, wanted: RelationSettings) -> None:
         role, inbound = self._role, relation.inbound

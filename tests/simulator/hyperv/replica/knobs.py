@@ -16,7 +16,7 @@ class ReplicaKnobs:
 
     # -- time --
     job_seconds: dict[int, float] = field(default_factory=dict)
-    """By JobType; a job that is not named takes one second."""
+    """By JobType; a job that is not named takes the seconds that its method gives it, mostly one."""
     latency_seconds: float = 1.0
     """What a cycle takes beside the transfer of its bytes."""
     bytes_per_second: float = 50 * MIB

@@ -77,7 +77,6 @@ class Replica:
         """The management service restarted: relations go on, what was under way begins anew."""
         for sender in list(self._senders.values()):
             sender.service_restarted()
-        self.drills.service_restarted()
         for machine in self._role.machines.values():
             for relation in machine.relations if "relations" in machine.__dict__ else ():
                 self.failovers.service_restarted(relation)

@@ -4,7 +4,7 @@
 """Msvm_ReplicationService: relations are made, changed, paused, resynchronised and ended (operations 7.3 to 7.6)."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 CREATE_JOB, MODIFY_JOB, REMOVE_JOB, START_JOB = 91, 92, 93, 94
 SEND_COPY_JOB, RESYNC_COPY_JOB, RESYNC_JOB, TEST_CONNECTION_JOB, RESET_JOB, DISKS_JOB = 116, 117, 107, 115, 119, 125
+BUSY = "failing_over"
+"""What a machine is busy with while its files are switched; not a state that is shown."""
 _BAD_PARAMETER = 0x80070057
 NETWORK, EXPORT, SEEDED = 1, 2, 3
 _A_WEEK = timedelta(days=7)
@@ -100,14 +102,23 @@ class Relations:
                 return relation
         raise ProviderRefusal(INVALID_STATE, "the virtual machine does not replicate from here")
 
-    def begin(self, call: Invocation, machine: Machine, job_type: int, effect: Callable[[], object], **options: float) -> MethodOutcome:
-        """A job that changes something about a machine that is still here at its end."""
+    def begin(self, call: Invocation, machine: Machine, job_type: int, effect: Callable[[], object], *, seconds: float | None = None,
+              alone: bool = False, created: Sequence[Ref] = ()) -> MethodOutcome:
+        """A job that changes something about a machine that is still here at its end; ``alone``: nothing else is done to it meanwhile."""
+        if alone and machine.busy is None:
+            machine.busy = BUSY
+
+        def free() -> None:
+            if alone and machine.busy == BUSY:
+                machine.busy = None
+
         def run() -> None:
+            free()
             if self._role.machines.get(machine.id) is not machine:
                 raise JobFailure(NOT_AVAILABLE, "The virtual machine is not on this host any more.")
             effect()
 
-        return start(self._role, call, job_type, run, affected=[ids.system_ref(machine.id)], seconds=options.get("seconds"))
+        return start(self._role, call, job_type, run, affected=[ids.system_ref(machine.id)], seconds=seconds, undo=free, created=created)
 
     # -- connection ------------------------------------------------------------------------------------------------
 

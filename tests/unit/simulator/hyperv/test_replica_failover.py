@@ -237,6 +237,20 @@ def test_an_unplanned_failover_to_a_chosen_point_is_taken_back(pair: MakePair) -
     assert both.replica.writes() == newest + 2
 
 
+def test_what_an_earlier_test_left_is_not_merged_under_a_failover(pair: MakePair) -> None:
+    both = pair()
+    both.primary.guest().write_some(11)
+    both.replicating()
+    both.replica.done(both.replica.ask("TestReplicaSystem"))
+    both.replica.done(destroy(both.replica, the_test(both.replica)))
+    answer = both.replica.ask("InitiateFailover")  # the merge is due while its job runs
+    assert both.replica.done(answer) == 97
+    both.clock.advance(120.0)
+    both.replica.done(both.replica.ask("RevertFailover"))
+    both.clock.advance(400.0)
+    assert (both.replica.state()[0], both.replica.writes(), len(both.replica.machine.disks[0].leaf.chain())) == (3, 11, 1)  # type: ignore[union-attr]
+
+
 def test_a_failover_is_made_final_and_the_other_points_go(pair: MakePair) -> None:
     both = pair()
     with_points(both)
