@@ -88,9 +88,17 @@ def _of_task(task: Mapping[str, Any], result: Mapping[str, Any]) -> list[dict[st
     """The entries of one task. Without results nothing was begun for any of its VMs."""
     if isinstance(result.get("results"), (list, tuple)):
         return [_entry(_label(values["vm"], task), task, values) for values in result["results"]]
+    if result.get("hook") == "before":
+        failure: dict[str, Any] = {"error_code": "hook_failed", "hint": "Look at the output of its tasks.",
+                                   "msg": f"What comes before the protection failed, so nothing was protected: {result.get('said')}"}
+        return [_entry(vm, task, failure) for vm in task["vms"]]
+    if result.get("hook") == "after":
+        failure = {"error_code": "after_hook_failed", "msg": f"What comes after the protection failed: {result.get('said')}",
+                   "hint": "The guest may still be in the state that was meant for a moment. Look at it now."}
+        return [_entry(vm, task, failure) for vm in task["vms"]]
     if result.get("skipped"):
-        failure: dict[str, Any] = {"error_code": "blackout", "msg": "The blackout of the site began before these copies were.",
-                                   "hint": "The next run copies them; begin earlier, or shorten the blackout."}
+        failure = {"error_code": "blackout", "msg": "The blackout of the site began before these copies were.",
+                   "hint": "The next run copies them; begin earlier, or shorten the blackout."}
         return [_entry(vm, task, failure) for vm in task["vms"]]
     failure = {"msg": result.get("msg") or "The task has no result.", "failed": True,
                **{key: result.get(key) for key in ("error_code", "hint", "leftovers")}}

@@ -75,7 +75,8 @@ def backup_moved(entries: Any, plan: Any, roles: Any = (), hosts: Any = None) ->
         raise AnsibleFilterError("backup_moved needs the entries of backup_entries and a plan of backup_plan.")
     named = {_short(name): host for host, name in (hosts or {}).items()}
     policies = {task["policy"]: task for task in plan["tasks"]}
-    tasks: dict[tuple[str, str], dict[str, Any]] = {}
+    hooked = {vm["vm_id"]: task["hooks"] for task in plan["tasks"] if task.get("hooks") for vm in task["vms"]}
+    tasks: dict[tuple[str, str, str], dict[str, Any]] = {}
     elsewhere: dict[str, str] = {}
     for entry in entries:
         vm = entry.get("vm") or {}
@@ -90,8 +91,10 @@ def backup_moved(entries: Any, plan: Any, roles: Any = (), hosts: Any = None) ->
             elsewhere[vm_id] = node
             continue
         task = policies[entry["policy"]]
-        moved = tasks.setdefault((entry["policy"], owner), {
-            "policy": task["policy"], "method": task["method"], "options": task["options"], "names": [], "vms": [], "owner": owner})
+        hooks = hooked.get(vm_id, {})
+        moved = tasks.setdefault((entry["policy"], owner, vm_id if hooks else ""), {
+            "policy": task["policy"], "method": task["method"], "options": task["options"], "names": [], "vms": [], "hooks": hooks,
+            "owner": owner})
         moved["names"].append(vm_id)
         moved["vms"].append(entry["vm"])
     return {"tasks": list(tasks.values()), "elsewhere": elsewhere}

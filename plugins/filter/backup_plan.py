@@ -47,6 +47,13 @@ options:
     type: str
     choices: [fail, tell]
     default: fail
+  hooks:
+    description:
+      - Virtual machines that are protected alone, between two files of tasks. Dictionaries with C(name) or C(vm_id), as in O(entries), and
+        C(before) or C(after). The first that matches wins.
+    type: list
+    elements: dict
+    default: []
   elsewhere:
     description: Virtual machines of other hosts. A name that is not on this host is missing only when it is not among these either.
     type: list
@@ -90,6 +97,7 @@ _value:
           elements: str
           returned: always
         vms: {description: GUIDs and names of its virtual machines., type: list, elements: dict, returned: always}
+        hooks: {description: "C(before) and C(after), when the task is of one virtual machine with hooks.", type: dict, returned: always}
     unavailable:
       description: "Tasks of the same form, whose methods are not available yet."
       type: list
@@ -113,8 +121,8 @@ from ansible.errors import AnsibleFilterError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import freshness, naming, retention
 
-AVAILABLE = ("vss_copy", "live_copy")
-LATER = ("export", "backup", "checkpoint", "replica")
+AVAILABLE = ("vss_copy", "live_copy", "export")
+LATER = ("backup", "checkpoint", "replica")
 DEFAULT = "default"
 LEAVE_OUT = "none"
 POLICY_SPEC: dict[str, Any] = {
@@ -127,7 +135,7 @@ POLICY_SPEC: dict[str, Any] = {
     "timezone": {"type": "str"},
     "consistency": {"type": "str", "choices": ["application", "crash", "image"]},
     "consistency_fallback": {"type": "str", "choices": ["fail", "crash", "image"]},
-    "verify": {"type": "str", "choices": ["none", "size", "sha256"]},
+    "verify": {"type": "str", "choices": ["none", "size", "chain", "sha256"]},
     "timeout": {"type": "int"},
     "vss_wait": {"type": "int"},
     "writers": {"type": "str", "choices": ["none", "hyperv"]},
@@ -135,6 +143,8 @@ POLICY_SPEC: dict[str, Any] = {
     "target_limit": {"type": "int"},
     "target_wait": {"type": "int"},
     "accept_inconsistent": {"type": "bool"},
+    "prune_from": {"type": "str"},
+    "prune_destination": {"type": "str"},
     "run_as": {"type": "str", "choices": ["system", "account", "session"]},
     "run_as_user": {"type": "str"},
     "run_as_password": {"type": "str", "no_log": True},
@@ -143,12 +153,15 @@ POLICY_SPEC: dict[str, Any] = {
 FOREIGN = {
     "vss_copy": frozenset({"accept_inconsistent"}),
     "live_copy": frozenset({"consistency", "consistency_fallback", "writers", "vss_wait", "csv_any_node"}),
+    "export": frozenset({"accept_inconsistent", "writers", "vss_wait", "csv_any_node", "target_limit", "target_wait"}),
 }
 """Options that mean nothing to a method: refused in a policy, left out when they come from the variables of the role."""
 ACCOUNT_OPTIONS = frozenset({"run_as_user", "run_as_password"})
 SECRETS = frozenset({"run_as_password"})
 """Never part of a plan: it is a fact, and the item of a loop, and both are shown."""
 
+_UNFIT = {"vss_copy": ("chain",), "live_copy": ("chain", "sha256"), "export": ("none",)}
+"""Ways to verify that a method does not have."""
 _MOST_SLOTS = 32
 """As the modules have it; a filter knows nothing of hosts."""
 _GUID = re.compile(r"\{?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\}?\Z", re.IGNORECASE)
@@ -191,10 +204,33 @@ class Task:
     options: dict[str, Any]
     names: list[str] = field(default_factory=list)
     vms: list[dict[str, Any]] = field(default_factory=list)
+    hooks: dict[str, str] = field(default_factory=dict)
 
     def as_data(self) -> dict[str, Any]:
         """For the playbook."""
-        return {"policy": self.policy, "method": self.method, "options": self.options, "names": self.names, "vms": self.vms}
+        return {"policy": self.policy, "method": self.method, "options": self.options, "names": self.names, "vms": self.vms,
+                "hooks": self.hooks}
+
+    def split(self, hooks: Sequence[Hook]) -> list[Task]:
+        """The task without the VMs that have hooks, and one more for each of these, in the place of the first."""
+        alone = {vm["vm_id"]: found for vm in self.vms if vm["vm_id"] and (found := next((one for one in hooks if one.means(vm)), None))}
+        rest = Task(self.policy, self.method, self.options, [name for name in self.names if name not in alone],
+                    [vm for vm in self.vms if vm["vm_id"] not in alone])
+        ones = [Task(self.policy, self.method, self.options, [vm["vm_id"]], [vm], alone[vm["vm_id"]].files)
+                for vm in self.vms if vm["vm_id"] in alone]
+        return [*([rest] if rest.vms else []), *ones]
+
+
+@dataclass(frozen=True)
+class Hook:
+    """What runs on the controller before and after the protection of the VMs that an entry means: files of tasks."""
+
+    entry: Entry
+    files: dict[str, str]
+
+    def means(self, vm: Mapping[str, Any]) -> bool:
+        """True for a VM that has these hooks."""
+        return self.entry.matcher()(vm)
 
 
 def _expression(pattern: str) -> str:
@@ -245,6 +281,23 @@ def read_entries(given: Any, default_policy: str) -> tuple[list[Entry], list[str
     return entries, problems
 
 
+def read_hooks(given: Any) -> tuple[list[Hook], list[str]]:
+    """The hooks and what is wrong with them; the first that means a VM is its hook."""
+    hooks, problems = [], []
+    for number, item in enumerate(given if isinstance(given, (list, tuple)) else [given] if given else [], 1):
+        where = f"backup_hooks, entry {number}"
+        values = _plain(item) if isinstance(item, Mapping) else {}
+        own = {key: value for key, value in values.items() if key in ("name", "vm_id")}
+        files = {key: str(values[key]) for key in ("before", "after") if values.get(key)}
+        unknown = sorted(str(key) for key in values if key not in ("name", "vm_id", "before", "after"))
+        entries, wrong = read_entries([own], DEFAULT)
+        if unknown or wrong or not files:
+            problems.append(f"{where}: it must have name or vm_id, and before or after, and nothing else.")
+        else:
+            hooks.append(Hook(entries[0], files))
+    return hooks, problems
+
+
 def read_policy(name: str, values: Any, defaults: Mapping[str, Any], *, used: bool) -> tuple[Task, list[str]]:
     """A policy as a task without VMs, and what is wrong with it. ``used``: an entry names it, so it needs a destination."""
     if not isinstance(values, Mapping):
@@ -260,7 +313,7 @@ def read_policy(name: str, values: Any, defaults: Mapping[str, Any], *, used: bo
             problems.append(f"The policy {name} has no destination, and backup_destination is not set.")
     if "keep" in options:
         options["keep"] = _set(options["keep"])
-    if method == "live_copy" and options.get("verify") == "sha256":
+    if options.get("verify") in _UNFIT.get(method, ()):
         del options["verify"]
     account = frozenset() if options.get("run_as") == "account" else ACCOUNT_OPTIONS
     left_out = FOREIGN.get(method, frozenset()) | account | SECRETS
@@ -296,6 +349,12 @@ def _fitting(method: str, options: Mapping[str, Any], own: Mapping[str, Any]) ->
         yield "a live copy is inconsistent; the policy must say accept_inconsistent: true itself"
     if method == "live_copy" and own.get("verify") == "sha256":
         yield "verify: sha256 is not possible with the method live_copy, since the disk changes meanwhile"
+    elif own.get("verify") in _UNFIT.get(method, ()):
+        yield f"verify: {own['verify']} means nothing with the method {method}"
+    if "prune_from" in options and not _set(options.get("keep", {})):
+        yield "prune_from needs keep, which says what goes"
+    if "prune_destination" in options and "prune_from" not in options:
+        yield "prune_destination means nothing without prune_from"
     if options.get("run_as") == "account":
         missing = sorted(ACCOUNT_OPTIONS - set(options), reverse=True)
         if missing:
@@ -324,7 +383,7 @@ def read_policies(given: Any, defaults: Mapping[str, Any], entries: Sequence[Ent
 # -- the plan ----------------------------------------------------------------------------------------------------------
 
 def make_plan(vms: Sequence[Mapping[str, Any]], entries: Sequence[Entry], policies: Mapping[str, Task],
-              elsewhere: Sequence[Mapping[str, Any]], *, missing_fails: bool = True) -> dict[str, Any]:
+              elsewhere: Sequence[Mapping[str, Any]], *, missing_fails: bool = True, hooks: Sequence[Hook] = ()) -> dict[str, Any]:
     """Give every VM to the first entry that matches it."""
     unclaimed = {vm["vm_id"]: _label(vm) for vm in vms}
     left_out: list[dict[str, Any]] = []
@@ -353,13 +412,13 @@ def make_plan(vms: Sequence[Mapping[str, Any]], entries: Sequence[Entry], polici
         task.vms += hits
         # a name that several have, or none, is the module's to refuse, with its reason
         task.names += [entry.text] if gone or (entry.literal and len(hits) > 1) else [label["vm_id"] for label in hits]
-    ready = [task.as_data() for task in tasks.values() if task.method in AVAILABLE]
+    ready = [part.as_data() for task in tasks.values() if task.method in AVAILABLE for part in task.split(hooks)]
     later = [task.as_data() for task in tasks.values() if task.method not in AVAILABLE]
     return {"tasks": ready, "unavailable": later, "missing": missing, "unprotected": list(unclaimed.values()), "left_out": left_out}
 
 
 def backup_plan(vms: Any, entries: Any, policies: Any = None, default_policy: str = DEFAULT, defaults: Any = None,
-                elsewhere: Any = (), missing: str = "fail") -> dict[str, Any]:
+                elsewhere: Any = (), missing: str = "fail", hooks: Any = None) -> dict[str, Any]:
     """The filter. With problems nothing is planned. Raises AnsibleFilterError when the VMs are not what hyperv_vm_info returns."""
     for listed in (vms, elsewhere):
         if not isinstance(listed, (list, tuple)) or not all(isinstance(vm, Mapping) and {"vm_id", "name"} <= set(vm) for vm in listed):
@@ -367,12 +426,13 @@ def backup_plan(vms: Any, entries: Any, policies: Any = None, default_policy: st
     default = str(default_policy or DEFAULT)
     read, problems = read_entries(entries, default)
     known, wrong = read_policies({} if policies is None else policies, defaults or {}, read)
-    problems += wrong
+    own_hooks, more = read_hooks(hooks)
+    problems += [*wrong, *more]
     if default not in (DEFAULT, LEAVE_OUT) and default not in known and default not in {entry.policy for entry in read}:
         problems.append(f"The policy {default} is not in backup_policies.")
     if problems:
         return {"problems": problems, **make_plan((), (), {}, ())}
-    return {"problems": [], **make_plan(vms, read, known, elsewhere, missing_fails=missing != "tell")}
+    return {"problems": [], **make_plan(vms, read, known, elsewhere, missing_fails=missing != "tell", hooks=own_hooks)}
 
 
 class FilterModule:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ POLICIES = {
     "gold": {"destination": "E:\\Gold", "keep": {"daily": 7}, "max_age": "1d", "verify": "sha256"},
     "silver": {"destination": "E:\\Silver"},
     "broken": {"destination": "Q:\\Here"},
-    "later": {"method": "export", "consistency": "application", "destination": "\\\\backup01\\hyperv"},
+    "later": {"method": "backup", "consistency": "application", "destination": "\\\\backup01\\hyperv"},
 }
 ONE = {"backup_destination": "E:\\Backup", "backup_vms": ["sql01"]}
 SWEPT, SHOWN = "Sweep what interrupted runs of ours left", "Show what interrupted runs left"
@@ -95,7 +96,7 @@ def test_a_failure_stops_neither_other_machines_nor_other_policies(start_fleet: 
         "a1": ("gold", True, None), "a2": ("gold", False, "smb_storage"), "b1": ("broken", False, told["b1"]["error_code"]),
         "c1": ("later", False, "method_not_available"), "d1": ("silver", True, None), "gone": ("silver", False, "vm_not_found")}
     assert (told["b1"]["failed"], told["b1"]["error_code"]) == (True, "destination_not_local")
-    assert told["c1"]["msg"] == "The method export of the policy later is not available yet."
+    assert told["c1"]["msg"] == "The method backup of the policy later is not available yet."
     failed = task(run, "Fail when a virtual machine was not protected")
     assert failed.status == "failed"
     assert failed["msg"].startswith("4 of 6 virtual machines were not protected: ")
@@ -313,3 +314,23 @@ def test_facts_only(start_fleet: Callable[..., Fleet], controller: Controller) -
     assert run.code == 0, run.output
     assert results(run) == {}
     assert [found["name"] for found in task(run, "Read the facts of every virtual machine")["vms"]] == ["sql01"]
+
+
+def test_exports_with_hooks_and_pruned_from_another_host(start_fleet: Callable[..., Fleet], controller: Controller, tmp_path: Path) -> None:
+    fleet = start_fleet(host("HV01", vm("db01"), vm("db02"), vm("web01")))
+    for name, lines in (("before", "- ansible.builtin.fail: {msg: no}\n  when: backup_vm.name == 'db02'\n"), ("after", "")):
+        touch = f"- ansible.builtin.copy: {{content: x, dest: '{tmp_path}/{name}-{{{{ backup_vm.name }}}}', mode: '0600'}}\n"
+        local = "  delegate_to: localhost\n  vars: {ansible_connection: local}\n"
+        (tmp_path / f"{name}.yml").write_text(f"---\n{touch}{local}{lines}")
+    variables = {"backup_vms": ["*"], "backup_default_policy": "x", "backup_max_age": "", "backup_policies": {"x": {
+        "method": "export", "destination": "E:\\X", "verify": "chain", "keep": {"last": 1}, "prune_from": "hv01"}},
+        "backup_hooks": [{"name": "db*", "before": f"{tmp_path}/before.yml", "after": f"{tmp_path}/after.yml"}]}
+    for _unused in range(2):
+        run = play(controller, fleet, variables)
+        told = results(run)
+        assert {name: (entry["method"], entry["failed"], entry["error_code"]) for name, entry in told.items()} == {
+            "db01": ("export", False, None), "web01": ("export", False, None), "db02": ("export", True, "hook_failed")}
+    assert sorted(path.name for path in tmp_path.glob("*-db*")) == ["after-db01", "after-db02", "before-db01", "before-db02"]
+    with fleet.locked():
+        exports = fleet.hosts["HV01"].host.files.real_path("E:\\X")
+    assert len(list(exports.rglob("manifest.json"))) == 2  # of two runs, one each

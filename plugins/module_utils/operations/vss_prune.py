@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover
-from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import destinations
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_work import Tools
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.stored_copies import Found
@@ -32,12 +31,24 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.windows.tasks imp
 _NOTHING_REMOVED = ("link_in_the_way", "manifest_not_removed")
 
 
+class Named(Protocol):
+    """Whose copies they are."""
+
+    @property
+    def vm_id(self) -> str:
+        """GUID in upper case."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+
+
 @dataclass(frozen=True)
 class Pruning:
     """What the rules say of one VM's copies. ``going``: those whose removal was begun earlier, then the oldest first; never the one
     that this run made or found."""
 
-    machine: Machine
+    machine: Named
     destination: str
     plan: RetentionPlan
     going: tuple[FoundCopy, ...]
@@ -55,7 +66,7 @@ def standing_of(copy: FoundCopy) -> Standing:
     return "unverified" if copy.manifest.verified == "none" or copy.manifest.achieved == "inconsistent" else "verified"
 
 
-def decide(found: Found, machine: Machine, current: FoundCopy | None, request: Request, *, host: str, now: datetime,
+def decide(found: Found, machine: Named, current: FoundCopy | None, request: Request, *, host: str, now: datetime,
            new: str | None = None) -> Pruning:
     """What goes of a VM's copies on one host. ``current`` is the copy that was made or found; while there is none yet, ``new`` is the
     folder that it will be in, counted as made ``now``."""
@@ -74,7 +85,7 @@ def decide(found: Found, machine: Machine, current: FoundCopy | None, request: R
     return Pruning(machine, request.destination, plan, (*_of(found.begun, machine, host), *going), True)
 
 
-def _of(copies: Iterable[FoundCopy], machine: Machine, host: str) -> Iterator[FoundCopy]:
+def _of(copies: Iterable[FoundCopy], machine: Named, host: str) -> Iterator[FoundCopy]:
     """A VM's copies that this host made."""
     return (copy for copy in copies if copy.manifest.vm_id == machine.vm_id and copy.manifest.host.casefold() == host.casefold())
 

@@ -10,13 +10,14 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.agentless.hyperv.plugins.filter.backup_entries import backup_entries
 from ansible_collections.agentless.hyperv.plugins.filter.backup_plan import LATER, POLICY_SPEC, backup_plan
+from ansible_collections.agentless.hyperv.plugins.modules import hyperv_export
 from ansible_collections.agentless.hyperv.plugins.modules.hyperv_vss_copy import ARGUMENT_SPEC
 from hypothesis import given
 from hypothesis import strategies as st
 
 GUID = "0A1B2C3D-0000-4000-8000-00000000000{}"
 PASSWORD = "Vault-Pässwörd-7"
-POLICIES = {"gold": {"destination": "E:\\Gold"}, "silver": {"destination": "E:\\Silver"}, "later": {"method": "export"}}
+POLICIES = {"gold": {"destination": "E:\\Gold"}, "silver": {"destination": "E:\\Silver"}, "later": {"method": "backup"}}
 
 
 def vms(*names: str) -> list[dict[str, str]]:
@@ -62,7 +63,7 @@ def test_plain_entries_have_the_variables_as_their_policy(entries: Any) -> None:
     assert plan == {
         "problems": [], "unavailable": [], "missing": [], "left_out": [], "unprotected": [{"vm_id": GUID.format(1), "name": "web01"}],
         "tasks": [{"policy": "default", "method": "vss_copy", "options": {"destination": "E:\\Backup", "max_age": "20h"},
-                   "names": [GUID.format(0)], "vms": [{"vm_id": GUID.format(0), "name": "sql01"}]}]}
+                   "names": [GUID.format(0)], "vms": [{"vm_id": GUID.format(0), "name": "sql01"}], "hooks": {}}]}
 
 
 def test_a_policy_says_more_than_the_variables() -> None:
@@ -195,11 +196,31 @@ def test_every_machine_has_exactly_one_place(names: list[str], patterns: list[st
 
 def test_what_a_policy_can_say_is_what_the_module_takes() -> None:
     for key, spec in POLICY_SPEC.items():
-        if key in ("method", "rpo"):  # who does it, and what a report compares the age with
+        if key in ("method", "rpo", "prune_from", "prune_destination"):  # who does it, what a report compares the age with, who removes
             continue
-        module = ARGUMENT_SPEC[key]
-        for part in ("type", "choices", "options"):
-            assert spec.get(part) == module.get(part), key
+        modules = [spec[key] for spec in (ARGUMENT_SPEC, hyperv_export.ARGUMENT_SPEC) if key in spec]
+        for part in ("type", "options"):
+            assert {str(module.get(part)) for module in modules} == {str(spec.get(part))}, key
+        assert set(spec.get("choices", ())) == {choice for module in modules for choice in module.get("choices", ())}, key
+
+
+def test_an_export_has_the_options_of_its_module() -> None:
+    policy = {"method": "export", "destination": "E:\\X", "verify": "chain", "keep": {"last": 2}, "prune_from": "files",
+              "prune_destination": "D:\\X"}
+    plan = backup_plan(vms("a"), ["a"], {"x": policy}, default_policy="x", defaults={"writers": "none", "vss_wait": 600, "target_limit": 1})
+    assert (plan["problems"], plan["tasks"][0]["method"], set(plan["tasks"][0]["options"])) == ([], "export", set(policy) - {"method"})
+    for wrong in ({"verify": "none"}, {"writers": "hyperv"}, {"keep": {}}, {"accept_inconsistent": True}):
+        assert len(backup_plan(vms("a"), ["a"], {"x": {**policy, **wrong}}, default_policy="x")["problems"]) == 1
+    plain = backup_plan(vms("a"), ["a"], defaults={"destination": "E:\\X", "method": "export", "verify": "none"})
+    assert "verify" not in plain["tasks"][0]["options"]
+
+
+def test_who_has_hooks_is_protected_alone() -> None:
+    hooks = [{"name": "DB*", "before": "/f.yml"}, {"vm_id": GUID.format(0), "after": "/t.yml"}, {"name": "*", "before": ""}]
+    assert len(backup_plan(vms("a"), ["a"], defaults={"destination": "E:\\X"}, hooks=hooks)["problems"]) == 1
+    plan = backup_plan(vms("a", "db1", "c", "db2"), ["*"], defaults={"destination": "E:\\X"}, hooks=hooks[:2])
+    assert [([vm["name"] for vm in task["vms"]], task["hooks"]) for task in plan["tasks"]] == [
+        (["c"], {}), (["a"], {"after": "/t.yml"}), (["db1"], {"before": "/f.yml"}), (["db2"], {"before": "/f.yml"})]
 
 
 # -- what became of each -----------------------------------------------------------------------------------------------
@@ -220,8 +241,8 @@ def test_entries_of_tasks_that_succeeded_and_failed() -> None:
     assert short(told) == [("a", "gold", True, False, None), ("b", "silver", False, True, "destination_full"), NOT_AVAILABLE]
     assert (told[0]["folder"], told[0]["size"], told[0]["msg"]) == ("E:\\Gold\\x", 5, None)
     assert (told[1]["msg"], told[1]["hint"], told[1]["folder"]) == ("full", "make room", None)
-    assert LATER[0] == "export"
-    assert told[2]["msg"] == "The method export of the policy later is not available yet."
+    assert LATER[0] == "backup"
+    assert told[2]["msg"] == "The method backup of the policy later is not available yet."
 
 
 def test_no_result_is_a_failure() -> None:
@@ -233,3 +254,10 @@ def test_other_results_are_an_error() -> None:
     for results, plan in (([], {}), ([], None), ("x", PLAN), ([{}, {}, {}], PLAN)):
         with pytest.raises(AnsibleFilterError):
             backup_entries(results, plan)
+
+
+@pytest.mark.parametrize(("hook", "code"), [("before", "hook_failed"), ("after", "after_hook_failed")])
+def test_a_hook_that_failed_is_its_machines_failure(hook: str, code: str) -> None:
+    plan = backup_plan(vms("a"), ["a"], defaults={"destination": "E:\\X"}, hooks=[{"name": "a", "before": "/f.yml"}])
+    entry, = backup_entries([{"hook": hook, "said": "no"}], plan)
+    assert (entry["failed"], entry["error_code"], entry["msg"].endswith(": no")) == (True, code, True)

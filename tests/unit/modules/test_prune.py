@@ -1,0 +1,80 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``hyperv_prune``: the copies of other hosts go by the rules, never the last one, and nothing of whom a newer run failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection import manifest as manifests
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.naming import copy_folder
+from ansible_collections.agentless.hyperv.plugins.modules import hyperv_prune
+
+from .conftest import Runner
+from .test_export import BASE, export, real, start_with
+
+Start = Callable[..., Runner]
+
+
+def prune(runner: Runner, *, check: bool = False, **params: Any) -> dict[str, Any]:
+    return runner.run(hyperv_prune, check=check, **{"destination": BASE, **params})
+
+
+def planted(runner: Runner) -> str:
+    """Three exports of this host's machine, and three that another host made of it."""
+    one = manifests.parse(real(runner, export(runner, consistency="crash", verify="size")["manifest"]["path"]).read_text("ascii"))
+    for host in ("HV01", "HV02"):
+        for hours in (1, 2, 3)[host == "HV01":]:
+            copy = replace(one, host=host, run_id=f"r{hours}", taken=one.taken - timedelta(hours=hours), files=(
+                *(replace(file, size=1) for file in one.files),))
+            folder = real(runner, BASE) / host / f"a_{one.vm_id[:8]}" / copy_folder(copy.taken, copy.run_id)
+            for file in copy.files:
+                path = folder.joinpath(*file.path.split("\\"))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(b"x")
+            (folder / "manifest.json").write_bytes(manifests.dump(copy))
+    return f"a_{one.vm_id[:8]}"
+
+
+def left(runner: Runner, host: str) -> list[str]:
+    return sorted(path.parent.name.partition("_")[2] for path in (real(runner, BASE) / host).rglob("manifest.json"))
+
+
+def test_the_copies_of_all_hosts_go_by_the_rules(start: Start) -> None:
+    runner = start_with(start)
+    folder = planted(runner)
+    before = runner.running.host.counters.snapshot()
+    predicted = prune(runner, check=True, keep={"last": 1})
+    assert runner.running.host.counters.since(before).writing == 0
+    only = prune(runner, keep={"last": 2}, hosts=["hv02.example.test"])
+    assert ([(one["host"], len(one["pruned"]), one["kept"]) for one in only["results"]], left(runner, "HV02")) == (
+        [("HV02", 1, 2)], ["r1", "r2"],
+    )
+    result = prune(runner, keep={"last": 1})
+    assert {one["host"]: (len(one["pruned"]), one["kept"]) for one in predicted["results"]} == {"HV01": (2, 1), "HV02": (2, 1)}
+    assert [len(one["pruned"]) for one in result["results"]] == [2, 1]
+    assert (left(runner, "HV02"), prune(runner, keep={"last": 1})["changed"]) == (["r1"], False)
+    assert [path.name for path in (real(runner, BASE) / "HV02" / folder).iterdir()] != []
+
+
+def test_nothing_goes_while_a_newer_run_has_no_manifest(start: Start) -> None:
+    runner = start_with(start)
+    folder = planted(runner)
+    with runner.fleet.locked():
+        runner.running.host.files.create_directory(f"{BASE}\\HV02\\{folder}\\20990101T000000Z_new")
+    result = prune(runner, keep={"last": 1}, kinds=["export"])
+    assert {one["host"]: (one["stopped"] is not None, len(one["pruned"])) for one in result["results"]} == {
+        "HV01": (False, 2), "HV02": (True, 0),
+    }
+
+
+def test_no_rule_is_refused(start: Start) -> None:
+    with pytest.raises(HypervError) as error:
+        prune(start_with(start), keep={})
+    assert error.value.error_code == "invalid_keep"
