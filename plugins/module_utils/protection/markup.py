@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
+from typing import TypeAlias
 
 _NAME = re.compile(r"[a-z][a-z0-9-]*\Z", re.IGNORECASE)
 VOID = frozenset(("meta", "input", "br"))
@@ -23,7 +24,7 @@ class Html:
     text: str
 
 
-Child = Html | str | int | None | Iterable["Child"]
+Child: TypeAlias = "Html | str | int | None | Iterable[Child]"
 
 
 def shown(text: str) -> str:

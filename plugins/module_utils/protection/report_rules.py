@@ -182,4 +182,3 @@ def _of_machine(vm: VmFacts) -> Iterator[Problem]:
         yield Problem("health", f"The host says that its health is {vm.health}.", "Look at it in Hyper-V Manager.")
     for finding in vm.findings:
         yield Problem(f"checkpoint_{finding.get('code')}", str(finding.get("text") or ""), "See the role checkpoint_cleanup.")
-
