@@ -24,7 +24,7 @@ class Html:
     text: str
 
 
-Child: TypeAlias = "Html | str | int | None | Iterable[Child]"
+Child: TypeAlias = "Html | str | int | Iterable[Child] | None"
 
 
 def shown(text: str) -> str:
