@@ -66,6 +66,7 @@ def play(folder: Path, ports: dict[str, int], collections: Path, tasks: list[dic
     """One ansible-playbook run of named tasks on all hosts. RuntimeError when any of them failed anywhere."""
     hosts = {name.lower(): {"ansible_port": port} for name, port in ports.items()}
     common = {"ansible_connection": "winrm", "ansible_host": "127.0.0.1", "ansible_winrm_scheme": "http", "ansible_winrm_transport": "ntlm",
+              "ansible_winrm_read_timeout_sec": 300,  # the hosts share the processors with whatever else runs
               "ansible_user": ADMINISTRATOR.name, "ansible_password": ADMINISTRATOR.password}
     plays = [{"hosts": "all", "gather_facts": False, "tasks": tasks}]
     inventory, playbook, record = folder / "inventory.yml", folder / "play.yml", folder / f"cost-{title}.jsonl"
