@@ -70,7 +70,9 @@ options:
     type: list
     elements: str
   excluded_disks:
-    description: Do not replicate these disks, such as one that only holds a page file.
+    description:
+      - Do not replicate these disks, such as one that only holds a page file. An empty list replicates all, also those that came later.
+      - With neither this nor O(included_disks) the disks of a replication stay as they are.
     type: list
     elements: str
   auto_resync:
@@ -92,14 +94,26 @@ options:
     description:
       - V(network) sends everything.
       - V(existing) compares with a virtual machine of the same GUID that the replica server has already, and sends what differs.
+      - V(media) writes it into O(media_folder), for somebody to carry it to the replica server. It is not waited for; there a task with
+        O(import_folder) takes it in.
       - V(none) makes the relation alone. A later run without it begins the copy.
     type: str
-    choices: [network, existing, none]
+    choices: [network, existing, media, none]
     default: network
   initial_copy_at:
     description:
       - Begin the first copy at this time, within seven days, such as V(2026-03-01T22:00:00Z). Without an offset it is UTC.
       - A copy of a later time is not waited for.
+    type: str
+  media_folder:
+    description:
+      - Folder of this host, such as V(E:\\Carry), for O(initial_copy=media). Each machine gets a folder of its own below it. It holds the
+        content of the disks, so guard it on its way.
+    type: str
+  import_folder:
+    description:
+      - On the replica server, the folder of the one machine that was carried there. Its first copy is taken in, and the machine replicates
+        a cycle or two later.
     type: str
   allow_reseed:
     description: Allow changes that throw the copy away, which are another replica server and the end of the replication of a disk.
@@ -256,8 +270,10 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "auto_resync_end": {"type": "str"},
     "replicate_kvp": {"type": "bool"},
     "bypass_proxy": {"type": "bool"},
-    "initial_copy": {"type": "str", "choices": ["network", "existing", "none"], "default": "network"},
+    "initial_copy": {"type": "str", "choices": ["network", "existing", "media", "none"], "default": "network"},
     "initial_copy_at": {"type": "str"},
+    "media_folder": {"type": "str"},
+    "import_folder": {"type": "str"},
     "allow_reseed": {"type": "bool", "default": False},
     "allow_resync": {"type": "bool", "default": False},
     "remove_replica_vm": {"type": "bool", "default": False},
@@ -268,7 +284,8 @@ ARGUMENT_SPEC: dict[str, Any] = {
 }
 RULES: dict[str, Any] = {
     "required_one_of": [("name", "vm_id", "names")],
-    "mutually_exclusive": [("name", "names"), ("vm_id", "names"), ("included_disks", "excluded_disks")],
+    "mutually_exclusive": [("name", "names"), ("vm_id", "names"), ("included_disks", "excluded_disks"), ("import_folder", "names")],
+    "required_if": [("initial_copy", "media", ("media_folder",))],
 }
 
 

@@ -88,6 +88,11 @@ replicas:
       type: list
       elements: dict
       returned: always
+    disks_left_out:
+      description: Virtual disks of a primary that are not replicated, also one that was added later.
+      type: list
+      elements: str
+      returned: always
     statistics:
       description:
         - C(pending_bytes), C(average_bytes), C(latency), C(largest_latency), C(missed), C(failures), C(network_failures),

@@ -72,7 +72,7 @@ def asked_from(params: Mapping[str, Any]) -> Asked:
     replica_plan.check(settings)
     paths = [None if params[name] is None else tuple(params[name]) for name in ("included_disks", "excluded_disks")]
     return Asked(_GOALS[params["state"]], settings, paths[0], paths[1], params["initial_copy"], _moment(params["initial_copy_at"]),
-                 params["allow_reseed"], params["allow_resync"])
+                 params["allow_reseed"], params["allow_resync"], params["media_folder"], params["import_folder"])
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -23,7 +23,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations import
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import replica_states as states
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_steps import Tools
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_facts import Side
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_plan import EXISTING, MODIFY, Asked, Target, Work
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_plan import EXISTING, MEDIA, MODIFY, Asked, Target, Work
 
 _COPY_JOBS = (94, 107, 116, 117, 118, 121)
 _LONGEST_PAUSE = 30.0
@@ -69,6 +69,8 @@ def carry_out(tools: Tools, side: Side, work: Work, asked: Asked) -> Done:
     """Every step but the waiting; errors are in the answer."""
     done = Done(work)
     try:
+        if work.writes:
+            replica_steps.quiet(tools, work.machine)
         for step in work.steps:
             if step != states.WAIT:
                 _STEPS[step](tools, side, work, asked)
@@ -94,7 +96,7 @@ def _go_on(tools: Tools, side: Side, work: Work, asked: Asked, done: Done) -> No
 
 def needs_waiting(done: Done, asked: Asked) -> bool:
     """Whether a copy, a resynchronisation or a change of disks may be under way."""
-    return done.error is None and asked.goal == states.REPLICATING and asked.copy_at is None and (
+    return done.error is None and asked.goal == states.REPLICATING and asked.waits and (
         states.WAIT in done.work.steps or bool({states.RESUME, states.RESYNC, MODIFY}.intersection(done.done)))
 
 
@@ -138,9 +140,17 @@ def _create(tools: Tools, side: Side, work: Work, asked: Asked) -> None:
 
 
 def _copy(tools: Tools, side: Side, work: Work, asked: Asked) -> None:
-    how = service.EXISTING if asked.copy == EXISTING else service.NETWORK
+    how = {EXISTING: service.EXISTING, MEDIA: service.MEDIA}.get(asked.copy, service.NETWORK)
     _reach(tools, work, states.COPY, "beginning the first copy", partial(
-        service.start_copy, tools.writer, work.machine.reference, how, None, asked.copy_at))
+        service.start_copy, tools.writer, work.machine.reference, how, asked.media, asked.copy_at))
+
+
+def _import(tools: Tools, side: Side, work: Work, asked: Asked) -> None:
+    """The primary has to send what has changed since, so that it takes a cycle or two until the replica is one."""
+    frequency = side.shown(work.machine.vm_id).get("frequency") or 300
+    replica_steps.achieve(tools, f"taking in the first copy of {work.machine.name!r}", partial(
+        service.import_copy, tools.writer, work.machine.reference, asked.arrived or ""),
+        partial(in_state, tools.writer, work.machine.vm_id, states.LEADS_TO[states.IMPORT]), settle=60.0 + 3 * int(frequency))
 
 
 def _modify(tools: Tools, side: Side, work: Work, asked: Asked) -> None:
@@ -234,7 +244,7 @@ def destroy(tools: Tools, machine: Machine) -> None:
 
 _STEPS: Mapping[str, Callable[[Tools, Side, Work, Asked], None]] = {
     states.CREATE: _create, states.COPY: _copy, MODIFY: _modify, states.RESUME: _resume, states.PAUSE: _pause, states.RESYNC: _resync,
-    states.REMOVE: _remove,
+    states.REMOVE: _remove, states.IMPORT: _import,
 }
 
 

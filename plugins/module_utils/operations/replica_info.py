@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import disks, replica_settings
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import Call
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import (
@@ -30,15 +31,17 @@ _UNWELL = ("warning", "critical")
 
 
 def run(call: Call) -> dict[str, Any]:
-    """The facts; six requests a side, and one for each relation whose statistics are read. Raises HypervError."""
+    """The facts; six requests a side, one more for disks, and one for each relation whose statistics are read. Raises HypervError."""
     test_interval = _test_interval(call.params["test_interval"])
     side = replica_facts.read(call.reader, call.clock)
     peer = call.open_peer(call.params["peer"]) if call.params["peer"] else None
     other = replica_facts.read(peer.reader, call.clock) if peer is not None else None
     choice = _choose(side, other, call.params)
+    left_out = _left_out(call.reader, side, choice)
     entries = []
     for machine in choice.machines:
-        entries.append(_entry(call, machine, side, other, None if peer is None else peer.reader, test_interval))
+        entry = _entry(call, machine, side, other, None if peer is None else peer.reader, test_interval)
+        entries.append({**entry, "disks_left_out": left_out.get(machine.vm_id, [])})
     result: dict[str, Any] = {
         "changed": False, "replicas": entries, "missing": [wanted for wanted, _ in choice.refused],
         "summary": {"relations": len(entries), "healthy": sum(1 for one in entries if not one["problems"]),
@@ -61,6 +64,18 @@ def _choose(side: Side, other: Side | None, params: Any) -> Choice:
         return checkpoint_choice.choose_among(side.machines, params)
     related = tuple(one for one in side.machines if side.state(one.vm_id) != NONE or one.replication_mode != "none")
     return Choice(related, (), single=False)
+
+
+def _left_out(reader: CimReader, side: Side, choice: Choice) -> dict[str, list[str]]:
+    """The virtual disks of primaries that are not replicated: those that somebody left out, and those that came later; one request."""
+    primaries = {one.vm_id: replica_settings.of_machine(side.settings, one.vm_id) for one in choice.machines
+                 if one.replication_mode == "primary"}
+    found: dict[str, list[str]] = {}
+    for disk in disks.read_virtual_disks(reader) if any(primaries.values()) else ():
+        settings = primaries.get(disk.owner_id)
+        if settings is not None and settings.texts("IncludedDisks") and not replica_settings.included(settings, (disk,)):
+            found.setdefault(disk.owner_id, []).append(disk.path or "")
+    return found
 
 
 def _entry(call: Call, machine: Machine, side: Side, other: Side | None, peer: CimReader | None,

@@ -20,7 +20,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations import
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_facts import REPLICA_MODES, Side
 
 MODIFY = "modify"
-NETWORK, EXISTING, NO_COPY = "network", "existing", "none"
+NETWORK, EXISTING, MEDIA, NO_COPY = "network", "existing", "media", "none"
 _RANGES = (("port", 1, 65535), ("recovery_history", 0, 24), ("app_consistent_interval", 0, 12))
 
 
@@ -36,6 +36,15 @@ class Asked:
     copy_at: datetime | None
     allow_reseed: bool
     allow_resync: bool
+    media: str | None = None
+    """Folder of the primary that the first copy is written to."""
+    arrived: str | None = None
+    """Folder of the replica server that it was carried to."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether somebody is to see the first copy come to its end: not one of a later hour, nor one that has to be carried."""
+        return self.copy_at is None and self.copy != MEDIA
 
     @property
     def names_disks(self) -> bool:
@@ -112,11 +121,23 @@ def decide(side: Side, machine: Machine, asked: Asked, disks: Sequence[Disk], pe
         state = side.state(machine.vm_id)
         current = side.shown(machine.vm_id) if state != states.NONE else {}
         return Work(machine, state, states.steps_from(state, states.ABSENT), before=current)
+    if machine.replication_mode in REPLICA_MODES and asked.arrived is not None:
+        return _take_in(side, machine, asked)
     if machine.replication_mode in (*REPLICA_MODES, "test_replica"):
         raise HypervError(f"{machine.name!r} is a {machine.replication_mode.replace('_', ' ')} on this host.", error_code="vm_is_replica",
                           hint="Replication is declared on the host that has the primary. To turn the roles, use hyperv_replica_failover.")
     state = side.state(machine.vm_id)
     return _create(side, machine, asked, disks) if state == states.NONE else _change(side, machine, asked, disks, peer)
+
+
+def _take_in(side: Side, machine: Machine, asked: Asked) -> Work:
+    """A replica whose first copy has come on media."""
+    state = side.state(machine.vm_id)
+    steps = (states.IMPORT,) if state == "initial_replication" else states.steps_from(state, asked.goal)
+    if any(step not in (states.IMPORT, states.WAIT) for step in steps):
+        raise HypervError(f"The replica {machine.name!r} waits for no first copy (state {state}).", error_code="vm_is_replica",
+                          hint="What else has to be done is declared on the host that has the primary.")
+    return Work(machine, state, steps, before=side.shown(machine.vm_id))
 
 
 def _create(side: Side, machine: Machine, asked: Asked, disks: Sequence[Disk]) -> Work:
@@ -222,7 +243,7 @@ def _trimmed(steps: tuple[str, ...], asked: Asked, state: str = states.NONE) -> 
     """Without the copy, when none is wanted now; a copy of a later hour is not waited for."""
     if asked.copy == NO_COPY and states.COPY in steps:
         return steps[:steps.index(states.COPY)]
-    if asked.copy_at is not None and (states.COPY in steps or state == "initial_replication"):
+    if not asked.waits and (states.COPY in steps or state == "initial_replication"):
         return tuple(step for step in steps if step != states.WAIT)
     return steps
 

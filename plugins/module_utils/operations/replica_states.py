@@ -17,6 +17,8 @@ NONE = "none"
 REPLICATING, PAUSED, ABSENT = "replicating", "paused", "absent"
 """What a task can want."""
 CREATE, COPY, RESUME, PAUSE, RESYNC, WAIT, REMOVE = "create", "copy", "resume", "pause", "resynchronize", "wait", "remove"
+IMPORT = "import_copy"
+"""Taking in, on the replica server, a first copy that came on media."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,11 @@ LEADS_TO: Mapping[str, frozenset[str]] = {
     PAUSE: frozenset(("suspended", "resynchronization_suspended")),
     RESYNC: frozenset(("resynchronizing", "replicating")),
     REMOVE: frozenset((NONE,)),
+    IMPORT: frozenset(("replicating",)),
 }
 """The states that show that a step was done."""
 EXPECTED: Mapping[str, str] = {CREATE: "ready", COPY: "initial_replication", RESUME: "replicating", PAUSE: "suspended",
-                               RESYNC: "resynchronizing", WAIT: "replicating", REMOVE: NONE}
+                               RESYNC: "resynchronizing", WAIT: "replicating", REMOVE: NONE, IMPORT: "replicating"}
 """Where a step leads when all goes well."""
 
 

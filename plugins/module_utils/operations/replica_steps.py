@@ -12,14 +12,19 @@ from collections.abc import Callable
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.types import Reference
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Deadline
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, OutcomeUnknown
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import summary
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.jobs import JobFailed, JobTimedOut
-from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.replication_service import StateRefused
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.replication_service import INVALID_STATE, StateRefused
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import checkpoint_steps
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_steps import Tools
 
 _SETTLE = 60.0
 _PAUSE, _LONGEST_PAUSE = 2.0, 15.0
 _TRIES = 3
+_RACE, _QUIET = 10.0, 300.0
+_CHANGING = frozenset((*range(91, 105), 109, 110, 123, 124, 125))
+"""Types of jobs that change a relation or its machine (operations 0.3); cycles, statistics and tests of connections do not."""
 
 
 def achieve(tools: Tools, what: str, begin: Callable[[], Reference | None], reached: Callable[[], bool], *,
@@ -34,10 +39,11 @@ def achieve(tools: Tools, what: str, begin: Callable[[], Reference | None], reac
     for _ in range(_TRIES):
         try:
             problem = _carried_out(tools, what, begin())
-        except StateRefused as error:
-            if problem is None:
-                raise
-            problem = error
+        except (StateRefused, JobFailed) as error:
+            # what an earlier run began may just have come to its end
+            if error.return_value == INVALID_STATE and until(tools, reached, settle if problem is not None else _RACE):
+                return
+            raise
         except OutcomeUnknown as error:
             tools.progress(f"{error.message} Looking what came of it.")
             problem = error
@@ -65,6 +71,19 @@ def _carried_out(tools: Tools, what: str, job: Reference | None) -> HypervError 
         tools.progress(f"{error.message} Looking what came of it.")
         return error
     return None
+
+
+def quiet(tools: Tools, machine: Machine) -> None:
+    """Wait until no job of replication works on a machine: one of a run that died goes on. Jobs that only send or apply do not count."""
+    if machine.settings is None:
+        return
+    reference = machine.settings.reference
+
+    def idle() -> bool:
+        found = summary.read_summaries_of(tools.writer, [reference]).get(machine.vm_id)
+        return found is None or not any(job.job_type in _CHANGING for job in found.jobs)
+
+    until(tools, idle, _QUIET)  # what is still at it then refuses by itself
 
 
 def until(tools: Tools, reached: Callable[[], bool], seconds: float, progress: Callable[[], None] | None = None) -> bool:

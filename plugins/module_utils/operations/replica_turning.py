@@ -121,6 +121,12 @@ def carry_out(hosts: Hosts, turn: Turn) -> Turned:
     """Step after step, each chosen from what both hosts say then; errors are in the answer."""
     turned = Turned(turn, turn.pair)
     try:
+        if turn.steps:  # what an earlier run began comes to its end first, and may change what is next
+            for tools, side in ((hosts.source, hosts.other), (hosts.target, hosts.side)):
+                machine = side.machine(turn.machine.vm_id) if side is not None else None
+                if tools is not None and machine is not None:
+                    replica_steps.quiet(tools, machine)
+            turned.pair = read_pair(hosts, turn.machine.vm_id)
         for _ in range(_MOST_STEPS):
             step = replica_pair.next_step(turned.pair, turn.wish)
             if step is None:

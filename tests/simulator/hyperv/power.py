@@ -116,6 +116,21 @@ class Power:
         self._role.host.note_change(f"RequestStateChange {requested} {machine.id}")
         return {"Job": job.ref, "ReturnValue": 4096}
 
+    def initiate_shutdown(self, call: Invocation) -> MethodOutcome:
+        """Msvm_ShutdownComponent: 0, and the guest is off some time later; 32775 when it does not answer or the machine is busy."""
+        name = call.instance["SystemName"] if call.instance else None
+        machine = self._role.machine(name, call.caller) if isinstance(name, str) else None
+        if machine is None:
+            raise CimError("not_found", "The virtual machine does not exist.", hresult=0x80041002)
+        allowed, between, final, job_type, seconds = _CHANGES[4]
+        if not self._allowed(machine, 4, allowed):
+            return {"ReturnValue": INVALID_STATE}
+        self._set(machine, between)
+        self._role.jobs.start(job_type, seconds, [ids.system_ref(machine.id)], effect=lambda: self._set(machine, final),
+                              undo=lambda: self._back(machine, "running"), owner=call.caller.account.display, cancellable=False)
+        self._role.host.note_change(f"InitiateShutdown {machine.id}")
+        return {"ReturnValue": 0}
+
     def _allowed(self, machine: Machine, requested: int, states: tuple[str, ...]) -> bool:
         if machine.state not in states or machine.busy is not None:
             return False

@@ -71,7 +71,10 @@ def _tables(role: HyperV) -> dict[str, ClassProvider]:
         *TABLES, SecuritySettings, ReferencePoints, ServerSettingsTable, AuthorizationTable, Providers)
     tables += [kind(role) for kind in plain if role.shapes.has(ids.V2, kind.class_name)]
     for kind in KINDS:
-        tables += [LiveComponent(role, kind), ComponentSettings(role, kind)]
+        live = LiveComponent(role, kind)
+        if kind.field == "shutdown":
+            live.methods = {"InitiateShutdown": Power(role).initiate_shutdown}
+        tables += [live, ComponentSettings(role, kind)]
     methods = _methods(role, Summaries(role, jobs, settings))
     for service in SERVICES:
         if role.shapes.has(ids.V2, service.class_name):

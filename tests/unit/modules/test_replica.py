@@ -4,6 +4,7 @@
 """hyperv_replica between two simulated hosts: from nothing to a replica, and everything that is refused on the way."""
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -160,6 +161,32 @@ def test_a_lost_line_is_critical_with_the_reasons_of_the_host_and_comes_back(pai
         network(hv01).mend("HV01", "HV02")
     done = hv01.run(hyperv_replica, name="sql01")
     assert (done["steps"], done["replica"]["state"]) == (["resume"], "replicating")
+
+
+def test_the_first_copy_is_carried_and_taken_in(start_pair: StartPair) -> None:
+    hv01, hv02 = start_pair(spec("HV01", vm("sql01", SQL)), spec("HV02", vm("other", WEB)))
+    for runner in (hv01, hv02):
+        runner.running.host.files.create_directory("D:\\Carry")
+    sent = hv01.run(hyperv_replica, name="sql01", **TO_HV02, frequency=30, initial_copy="media", media_folder="D:\\Carry")
+    assert (sent["steps"], sent["replica"]["state"]) == (["create", "copy"], "initial_replication")
+    assert hv01.run(hyperv_replica, name="sql01", initial_copy="media", media_folder="D:\\Carry")["changed"] is False
+    advance(hv01, 60)
+    folder = carry(hv01, hv02)
+    missing = hv02.run(hyperv_replica, name="sql01", import_folder="D:\\Elsewhere")
+    assert (missing["failed"], missing["error_code"]) == (True, "replication_refused")
+    done = hv02.run(hyperv_replica, name="sql01", import_folder=folder)
+    assert (done["steps"], done["replica"]["state"]) == (["import_copy"], "replicating")
+    assert hv02.run(hyperv_replica, name="sql01", import_folder=folder)["changed"] is False
+    assert hv01.run(hyperv_replica, name="sql01")["changed"] is False
+
+
+def carry(source: Any, target: Any) -> str:
+    """What somebody does with a drive in a parcel."""
+    with source.fleet.locked():
+        (made,) = source.running.host.files.children(source.running.host.files.resolve("D:\\Carry"))
+        folder = f"D:\\Carry\\{made.parts[-1]}"
+        shutil.copytree(made.real, target.running.host.files.resolve("D:\\Carry").real / made.parts[-1], dirs_exist_ok=True)
+    return folder
 
 
 def test_removed_on_both_sides_and_the_replica_only_when_asked_to(pair: tuple[Any, Any]) -> None:

@@ -15,7 +15,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import rep
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import machine_reference
 from ansible_collections.agentless.hyperv.plugins.modules import hyperv_replica, hyperv_replica_failover, hyperv_replica_info
 from simulator.hyperv.spec import IntegrationSpec
-from unit.modules.replica_pair import SERVER, SQL, advance, changes, machine, network, spec, vm
+from unit.modules.replica_pair import SERVER, SQL, WEB, advance, changes, machine, network, spec, vm
 
 StartPair = Callable[..., tuple[Any, Any]]
 PLANNED = {"action": "planned", "name": "sql01", "peer": "hv01", "shutdown": "turn_off"}
@@ -71,6 +71,16 @@ def test_a_planned_failover_turns_the_roles_loses_nothing_and_is_done_once(pair:
     back = hv01.run(hyperv_replica_failover, **{**PLANNED, "peer": "hv02"})
     assert "failed" not in back, back["msg"]
     assert (back["pair"]["target"]["mode"], machine(hv02).replication_mode) == ("primary", 2)
+
+
+def test_the_guest_is_shut_down_and_one_that_does_not_answer_is_left_alone(start_pair: StartPair) -> None:
+    mute = vm("web01", WEB, integration=IntegrationSpec.none())
+    hv01, hv02 = start_pair(spec("HV01", vm("sql01", SQL), mute), spec("HV02"))
+    hv01.run(hyperv_replica, names=["sql01", "web01"], server="hv02.example.test")
+    done = hv02.run(hyperv_replica_failover, action="planned", names=["sql01", "web01"], peer="hv01")
+    assert {one["vm"]["name"]: (one.get("error_code"), len(one["steps"])) for one in done["results"]} == {
+        "sql01": (None, 5), "web01": ("guest_shutdown_refused", 0)}
+    assert (machine(hv01, WEB).state, machine(hv02, WEB).replication_mode) == ("running", 2)
 
 
 def test_nothing_is_begun_that_could_not_be_reversed(start_pair: StartPair) -> None:

@@ -9,9 +9,15 @@ from typing import Any
 
 import pytest
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
-from ansible_collections.agentless.hyperv.plugins.modules import hyperv_replica, hyperv_replica_info
+from ansible_collections.agentless.hyperv.plugins.modules import (
+    hyperv_checkpoint,
+    hyperv_export,
+    hyperv_replica,
+    hyperv_replica_info,
+    hyperv_vss_copy,
+)
 from simulator.hyperv.spec import RelationSpec, VmSpec
-from unit.modules.replica_pair import SQL, WEB, advance, network, spec, vm
+from unit.modules.replica_pair import SQL, WEB, advance, changes, network, spec, vm
 
 StartPair = Callable[..., tuple[Any, Any]]
 
@@ -75,7 +81,26 @@ def test_named_machines_are_shown_without_a_relation_and_missing_ones_are_listed
         [("web01", "none", [])], ["nobody"])
 
 
-def test_two_hundred_relations_cost_six_requests(start: Callable[..., Any]) -> None:
+def test_disks_that_are_not_replicated_are_told(start_pair: StartPair) -> None:
+    hv01, _ = start_pair(spec("HV01", vm("sql01", SQL, disks=2)), spec("HV02"))
+    hv01.run(hyperv_replica, name="sql01", server="hv02.example.test", included_disks=["sql01-0.vhdx"])
+    assert look(hv01)["replicas"][0]["disks_left_out"] == ["D:\\VMs\\sql01-1.vhdx"]
+    hv01.run(hyperv_replica, name="sql01", excluded_disks=[])
+    assert look(hv01)["replicas"][0]["disks_left_out"] == []
+
+
+def test_a_replica_is_a_source_of_no_copy_and_no_checkpoint(pair: tuple[Any, Any]) -> None:
+    _, hv02 = pair
+    before = changes(hv02)
+    others = ((hyperv_vss_copy, {"destination": "C:\\Backup"}), (hyperv_export, {"destination": "C:\\Backup"}),
+              (hyperv_checkpoint, {"checkpoint_name": "c"}))
+    for module, params in others:
+        (entry,) = hv02.run(module, names=["sql01"], **params)["results"]
+        assert (entry["failed"], entry["error_code"]) == (True, "replica_vm"), module.__name__
+    assert changes(hv02) == before
+
+
+def test_two_hundred_relations_cost_seven_requests(start: Callable[..., Any]) -> None:
     healthy = tuple(VmSpec(f"vm{number:03d}", disks=(), replication_mode=1, relations=(RelationSpec(),)) for number in range(200))
     runner = start(vms=healthy, os_version="2022")
     with runner.fleet.locked():
@@ -84,5 +109,5 @@ def test_two_hundred_relations_cost_six_requests(start: Callable[..., Any]) -> N
     with runner.fleet.locked():
         used = dict(runner.running.host.counters.since(before).by_operation)
     pages = used.pop("Pull", 0)
-    assert (found["summary"]["relations"], sum(used.values())) == (200, 6)
+    assert (found["summary"]["relations"], sum(used.values())) == (200, 7)
     assert pages <= 4 * 8
