@@ -326,12 +326,13 @@ def _manifest(begun: Begun, order: Order, facts: HostFacts, request: ExportReque
         switches=source.switches, disks=proof.disks,
         excluded=tuple(ExcludedDisk(disk.disk.path or "", Place(disk.slot.controller, disk.slot.number, disk.slot.location))
                        for disk in order.disks if disk.excluded),
-        checkpoint_id=checkpoint.checkpoint_id if checkpoint else None, checkpoint_name=checkpoint.name if checkpoint else None)
+        checkpoint_id=checkpoint.checkpoint_id if checkpoint else None, checkpoint_name=checkpoint.name if checkpoint else None,
+        definition_id=proof.definition_id)
     return Manifest(
         vm_id=machine.vm_id, vm_name=machine.name, host=facts.system.name, run_id=begun.intent.run_id, taken=begun.taken,
         completed=completed, shadow_id=None, requested=request.consistency, achieved=begun.level, evidence=EVIDENCE[order.method],
-        not_captured=order.not_captured, unknowns=order.unknowns, verified=request.verify, files=proof.files, method=order.method,
-        export=export)
+        not_captured=order.not_captured, unknowns=(*order.unknowns, *proof.unknowns), verified=request.verify,
+        files=proof.files, method=order.method, export=export)
 
 
 # -- what an earlier run left --------------------------------------------------------------------------------------------

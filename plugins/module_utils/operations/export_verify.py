@@ -30,10 +30,13 @@ _HINT = "Run the task again; look for antivirus, a full destination and failing 
 
 @dataclass(frozen=True)
 class Proof:
-    """What was found: files with their roles, virtual disks with where they belong."""
+    """What was found: files with their roles, virtual disks with where they belong, the GUID in the definition if it was read, and
+    what could not be compared."""
 
     files: tuple[ManifestFile, ...]
     disks: tuple[ExportedDisk, ...]
+    definition_id: str | None = None
+    unknowns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,42 +81,41 @@ def prove(look: Looking, order: Order, path: str, seen: Sequence[Seen], level: s
     ``disk_invalid``, or ``export_unproven`` for one whose end nobody saw and whose disks have no size to compare with."""
     files = roles(seen, order, path)
     images = {file.path: disks.read_setting(look.reader, f"{path}\\{file.path}") for file in files if file.role == "disk"}
-    found = _matched(order, path, images)
+    found, unknowns = _matched(order, path, images)
     if not look.ended_well:
         _sizes_prove(order, path, files, found)
+    definition_id = None
     if level != SIZE:
-        _definition(look.reader, order, path, files)
+        definition_id = _definition(look.reader, order, path, files)
         for disk in found:
             if disk.parent is None or disk.place.controller is not None:
                 _validate(look, f"{path}\\{disk.path}")
-    return Proof(files, found)
+    return Proof(files, found, definition_id, unknowns)
 
 
 def _failed(order: Order, path: str, what: str) -> HypervError:
     return HypervError(f"The export of {order.machine.name!r} in {path} is not whole: {what}.", error_code="verify_failed", hint=_HINT)
 
 
-def _definition(reader: CimReader, order: Order, path: str, files: Sequence[ManifestFile]) -> None:
+def _definition(reader: CimReader, order: Order, path: str, files: Sequence[ManifestFile]) -> str:
+    """The GUID in the definition. Of a VM it is its own; which one an exported checkpoint gets is not documented (operations 3.4)."""
     name = next(file.path for file in files if file.role == "configuration")
     told = import_service.read_definition(reader, f"{path}\\{name}")
-    checkpoint = order.checkpoint.checkpoint_id if order.checkpoint is not None else None
-    if told.vm_id not in (order.machine.vm_id, checkpoint):
+    if order.checkpoint is None and told.vm_id != order.machine.vm_id:
         raise _failed(order, path, f"{name} is not its definition")
+    return told.vm_id
 
 
-def _matched(order: Order, path: str, images: Mapping[str, ChainLink]) -> tuple[ExportedDisk, ...]:
-    """The exported disks with their sources. Every disk of the VM has one, and each file belongs to one."""
+def _matched(order: Order, path: str, images: Mapping[str, ChainLink]) -> tuple[tuple[ExportedDisk, ...], tuple[str, ...]]:
+    """The exported disks with their sources, and what could not be compared. Every disk of the VM has one, and each file belongs to one."""
     by_name = {ntpath.basename(name).lower(): name for name in images}
+    leaves, unknowns = _leaves(order, path, images, by_name)
     found: dict[str, ExportedDisk] = {}
-    for source in order.captured:
-        name = _match(source, images, by_name, found)
-        if name is None:
-            raise _failed(order, path, f"the disk {source.disk.path} is missing")
+    for source, name in leaves:
+        _same(order, path, source, name, images[name])
         slot, at = source.slot, name
         while True:
             image = images[at]
-            if at == name:
-                _same(order, path, source, at, image)
             parent = by_name.get(ntpath.basename(image.parent_path or "").lower()) if image.kind == "differencing" else None
             if image.kind == "differencing" and parent is None:
                 raise _failed(order, path, f"{at} hangs on {image.parent_path}, which is not part of it")
@@ -125,7 +127,33 @@ def _matched(order: Order, path: str, images: Mapping[str, ChainLink]) -> tuple[
     strange = sorted(set(images) - set(found))
     if strange:
         raise _failed(order, path, f"{strange[0]} is no disk of the virtual machine")
-    return tuple(found.values())
+    return tuple(found.values()), unknowns
+
+
+def _leaves(order: Order, path: str, images: Mapping[str, ChainLink],
+            by_name: Mapping[str, str]) -> tuple[list[tuple[SourceDisk, str]], tuple[str, ...]]:
+    """Which exported file each disk is: by the name of one of its chain's files, by its identity, and only when a merged disk has neither
+    (which is not documented), by its virtual size and the order."""
+    found: dict[int, str] = {}
+    for number, source in enumerate(order.captured):
+        name = _match(source, images, by_name, tuple(found.values()))
+        if name is not None:
+            found[number] = name
+    missing = [number for number in range(len(order.captured)) if number not in found]
+    parents = {ntpath.basename(image.parent_path).lower() for image in images.values() if image.parent_path}
+    left = [name for name in sorted(images) if name not in found.values() and ntpath.basename(name).lower() not in parents]
+    unknowns: list[str] = []
+    for number in missing:
+        source = order.captured[number]
+        wanted = source.links[0].virtual_size if source.links else None
+        same = [name for name in left if wanted is None or images[name].virtual_size == wanted]
+        if order.checkpoint is None or len(left) != len(missing) - len(unknowns) or not same:
+            raise _failed(order, path, f"the disk {source.disk.path} is missing")
+        found[number] = same[0]
+        left.remove(same[0])
+        unknowns.append(f"{same[0]} has neither the name nor the identity of {source.disk.path}; only its virtual size says that it is "
+                        f"it{', as it says of others' if len(same) > 1 else ''}.")
+    return [(order.captured[number], found[number]) for number in sorted(found)], tuple(unknowns)
 
 
 def _match(source: SourceDisk, images: Mapping[str, ChainLink], by_name: Mapping[str, str], taken: Collection[str]) -> str | None:

@@ -128,7 +128,8 @@ class Export:
 
     ``version`` is the configuration version of the VM, ``build`` that of the host's system. ``vtpm`` and ``shielded``: the keys of the
     VM's protector are needed to start it elsewhere. ``memory`` (bytes at start), ``processors`` and ``switches`` (the names, one for
-    each connected adapter's switch) are what a host needs to run it. ``checkpoint_id``: InstanceID of the exported checkpoint.
+    each connected adapter's switch) are what a host needs to run it. ``checkpoint_id``: GUID of the exported checkpoint. ``definition_id``:
+    the GUID in the definition file, which need not be the VM's when a checkpoint was exported; None when nobody read it.
     """
 
     build: int
@@ -143,6 +144,7 @@ class Export:
     excluded: tuple[ExcludedDisk, ...] = ()
     checkpoint_id: str | None = None
     checkpoint_name: str | None = None
+    definition_id: str | None = None
 
     @property
     def needs_guardian(self) -> bool:
@@ -216,7 +218,7 @@ def _with_export(data: dict[str, Any], export: Export) -> dict[str, Any]:
     del data["shadow_copy"]
     data["vm"] |= {"generation": export.generation, "version": export.version, "vtpm": export.vtpm, "shielded": export.shielded}
     checkpoint = None if export.checkpoint_id is None else {"id": export.checkpoint_id, "name": export.checkpoint_name}
-    return {**data, "host_build": export.build, "checkpoint": checkpoint,
+    return {**data, "host_build": export.build, "checkpoint": checkpoint, "definition_id": export.definition_id,
             "needs": {"memory": export.memory, "processors": export.processors, "switches": list(export.switches)},
             "disks": [disk.as_data() for disk in export.disks], "excluded_disks": [disk.as_data() for disk in export.excluded]}
 
@@ -285,7 +287,8 @@ def _export(data: Mapping[str, Any], vm: Mapping[str, Any], files: Sequence[Mani
         disks=_disks(data, {file.path.lower() for file in files if file.role in ("disk", "checkpoint")}),
         excluded=tuple(ExcludedDisk(_text(item, "source"), _place(item)) for item in _objects(data, "excluded_disks")),
         checkpoint_id=None if checkpoint is None else _text(checkpoint, "id"),
-        checkpoint_name=None if checkpoint is None else _text(checkpoint, "name"))
+        checkpoint_name=None if checkpoint is None else _text(checkpoint, "name"),
+        definition_id=None if data.get("definition_id") is None else _matching(data, "definition_id", _GUID))
 
 
 def _disks(data: Mapping[str, Any], paths: Collection[str]) -> tuple[ExportedDisk, ...]:

@@ -150,6 +150,19 @@ def test_one_checkpoint_is_exported_and_stays(start: Start) -> None:
     assert refused(runner, checkpoint_name="none").error_code == "checkpoint_not_found"
 
 
+@pytest.mark.parametrize("names", ["base", "leaf"])
+def test_what_nobody_documents_of_an_exported_checkpoint_is_no_failure(start: Start, names: str) -> None:
+    disks = (DiskSpec("D:\\VMs\\a\\a.vhdx", size=4 * MIB), DiskSpec("D:\\VMs\\a\\b.vhdx", size=8 * MIB))
+    runner = start_with(start, machine("a", disks=disks, checkpoints=(CheckpointSpec("one"),)))
+    with runner.fleet.locked():
+        knobs(runner).exported_checkpoint_id = "new"
+        knobs(runner).merged_disk_ids, knobs(runner).merged_disk_names = "new", names
+    manifest = export(runner)["manifest"]
+    assert manifest["definition_id"] not in (None, manifest["vm"]["id"], manifest["checkpoint"]["id"])
+    assert [(disk["location"], disk["virtual_size"]) for disk in manifest["disks"]] == [(0, 4 * MIB), (1, 8 * MIB)]
+    assert sum("virtual size" in text for text in manifest["consistency"]["unknowns"]) == (0 if names == "base" else 2)
+
+
 def test_a_chain_is_exported_as_a_chain(start: Start) -> None:
     runner = start_with(start, machine("a", checkpoints=(CheckpointSpec("one"),)))
     disks = export(runner, consistency="crash")["manifest"]["disks"]

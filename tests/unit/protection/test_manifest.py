@@ -75,6 +75,7 @@ EXPORTED = replace(
         excluded=(ExcludedDisk("D:\\VMs\\swap.vhdx", Place("ide", 1, 0)),),
         checkpoint_id=f"Microsoft:{VM_ID}",
         checkpoint_name="nightly",
+        definition_id=VM_ID,
     ),
 )
 
@@ -158,6 +159,7 @@ FORGED: list[Callable[[], str]] = [
     lambda: exported(needs={}),
     lambda: exported(needs={**EXPORTED.as_data()["needs"], "switches": "LAN"}),
     lambda: exported(checkpoint={}),
+    lambda: exported(definition_id="x"),
     lambda: exported(disks={}),
     lambda: exported(excluded_disks=[1]),
     lambda: exported(files=[{**EXPORTED.as_data()["files"][0], "role": "disk2"}]),
