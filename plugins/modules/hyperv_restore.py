@@ -59,6 +59,8 @@ options:
       - V(new) makes another virtual machine with an identity of its own, named O(new_name).
       - V(in_place) keeps identity and name. It is refused while a virtual machine of this identity is registered, unless
         O(old_vm=unregister), and whenever that is not off.
+      - An application-consistent export is that of a checkpoint. Where Hyper-V gave it an identity of its own it cannot come back in
+        place, and is refused.
       - V(drill) makes another virtual machine without any network, starts it, waits for its heartbeat, and removes it with its files. The
         task fails when anything of it is left.
     type: str
@@ -145,6 +147,9 @@ notes:
   - Copies of M(agentless.hyperv.hyperv_vss_copy) hold disks without a configuration, so they are refused here. The guide to restores tells
     how they are brought back by hand.
   - A machine with a virtual TPM, or a shielded one, starts on another host only where the keys of its protector are.
+  - A restore that was interrupted begins anew. What an earlier run left of the same virtual machine goes first, when that run is not at
+    work any more.
+  - Static MAC addresses are those of the original. Two machines with one address in one network disturb each other.
   - A newer configuration version cannot be imported on an older host. An older one is imported as it is, and never upgraded.
   - The start of a machine that was exported with its memory goes on where the memory was. A host with another processor may refuse that.
 seealso:

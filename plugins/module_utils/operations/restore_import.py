@@ -9,7 +9,7 @@ anything is asked again: a second import would make a second machine.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim import paths
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.types import PropertyValue, Reference
@@ -256,7 +256,8 @@ def _ended(tools: Tools, begun: Begun, what: str) -> jobs.JobFailed | None:
 
 
 def realize(tools: Tools, wish: Wish, made: Made) -> Machine:
-    """Make the planned machine a real one, and see that it is there with our mark. Raises HypervError ``realize_refused`` and its kin."""
+    """Make the planned machine a real one, and see that it is there with our mark. Raises HypervError ``realize_refused`` and its kin,
+    ``settings_not_changed`` when the real one takes no mark."""
     vm_id, what = made.planned_id or "", f"making {wish.name!r} a real virtual machine"
     problem: HypervError | None = None
     for attempt in range(_TRIES):
@@ -272,14 +273,22 @@ def realize(tools: Tools, wish: Wish, made: Made) -> Machine:
         machine = _settled(tools, vm_id)
         if machine is not None:
             made.machine_id, made.planned_id = vm_id, None
-            mark = restore_marks.mark_of(vm_id, machine.settings.notes if machine.settings else None)
-            if mark is None or mark.run_id != wish.run_id:
-                raise HypervError(f"{wish.name!r} is a real virtual machine now, and does not carry the mark of this restore.",
-                                  error_code="mark_lost", hint="Look at its notes; it is not touched any more.")
-            return machine
+            return _marked(tools, wish, machine)
         if isinstance(problem, jobs.JobFailed):
             raise problem
     raise problem or HypervError(f"{what}: the host took it and does not show it.", error_code="realize_refused")
+
+
+def _marked(tools: Tools, wish: Wish, machine: Machine) -> Machine:
+    """The real machine with our mark. Whether notes survive a realisation is not certain (D-14): they are written again if not."""
+    settings = machine.settings
+    mark = RestoreMark(machine.vm_id, wish.source.vm_id, wish.source.backup_id, wish.run_id, wish.mode)
+    if settings is None or restore_marks.mark_of(machine.vm_id, settings.notes) == mark:
+        return machine
+    row = checkpoint_steps.change(
+        tools, settings.reference, {"Notes": (restore_marks.stamped(settings.notes, mark),)},
+        lambda seen: restore_marks.mark_of(machine.vm_id, "\n".join(seen.texts("Notes"))) == mark, f"marking {wish.name!r}")
+    return replace(machine, settings=machines.read_settings(row))
 
 
 def _settled(tools: Tools, vm_id: str) -> Machine | None:

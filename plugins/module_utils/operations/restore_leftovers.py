@@ -8,7 +8,7 @@ appeared since an intent, under the name that the intent tells, is suspect; ever
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.available import enumerate_available
@@ -93,21 +93,28 @@ def read(reader: CimReader, folder: StateFolder, contents: Contents | None = Non
     paths = _paths(reader, there) if there else {}
     existing = frozenset(intent.folder for intent in intents if intent.folder and _exists(reader, intent.folder))
     verdicts = tuple(judge(one, paths.get(one.vm_id, ()), intents) for one in there)
-    drills = drills_in(rows)
+    users = {folder: _users(reader, folder) for folder in existing}
+    drills = drills_in(rows, [(intent.run_id, users[intent.folder]) for intent in intents
+                              if intent.mode == DRILL and intent.folder in existing])
     going = {machine.vm_id for machine in drills} | {one.machine.vm_id for one in verdicts if one.owner == OURS}
-    kept = frozenset(folder for folder in existing if _users(reader, folder) - going)
+    kept = frozenset(folder for folder, found in users.items() if found - going)
     return RestoreFacts(intents, verdicts, drills, existing, kept)
 
 
-def drills_in(rows: Iterable[Instance]) -> tuple[DrillMachine, ...]:
-    """The real machines that a drill made."""
+def drills_in(rows: Iterable[Instance], users: Sequence[tuple[str, Collection[str]]] = ()) -> tuple[DrillMachine, ...]:
+    """The real machines that a drill made: marked, or with a file in the folder of a drill's intent, which nobody else has.
+
+    ``users``: runs of drills with the machines that have files in their folders.
+    """
     found = []
     for row in rows:
         vm_id = as_guid(row.text("VirtualSystemIdentifier"))
         if vm_id is not None and (row.text("VirtualSystemType") or "").lower() == machines.REALIZED.lower():
             mark = restore_marks.mark_of(vm_id, "\n".join(row.texts("Notes")))
-            if mark is not None and mark.mode == DRILL:
-                found.append(DrillMachine(vm_id, row.text("ElementName") or "", mark.run_id))
+            run_id = mark.run_id if mark is not None and mark.mode == DRILL else None
+            run_id = run_id or next((run for run, owners in users if mark is None and vm_id in owners), None)
+            if run_id is not None:
+                found.append(DrillMachine(vm_id, row.text("ElementName") or "", run_id))
     return tuple(found)
 
 
@@ -163,8 +170,9 @@ def remove_planned(tools: Tools, one: Planned) -> None:
     restore_import.destroy(tools, one.reference, f"destroying the planned virtual machine {one.name!r}")
 
 
-def remove_machine(tools: Tools, vm_id: str, run_id: str) -> None:
-    """Turn a machine of a drill off and take it away; only one that still carries the mark of that very drill.
+def remove_machine(tools: Tools, vm_id: str, run_id: str, folders: Collection[str]) -> None:
+    """Turn a machine of a drill off and take it away; only one that still carries the mark of that very drill, or that has no mark and a
+    file in one of the drill's own ``folders``.
 
     Raises HypervError ``mark_lost``, or why it is still there.
     """
@@ -172,7 +180,8 @@ def remove_machine(tools: Tools, vm_id: str, run_id: str) -> None:
     if now is None:
         return
     mark = restore_marks.mark_of(now.vm_id, now.settings.notes if now.settings else None)
-    if mark is None or mark.mode != DRILL or mark.run_id.lower() != run_id.lower():
+    proved = mark is not None and mark.mode == DRILL and mark.run_id.lower() == run_id.lower()
+    if not proved and (mark is not None or not any(vm_id in _users(tools.writer, folder) for folder in folders)):
         raise HypervError(f"{now.name!r} does not carry the mark of the drill {run_id} any more: it is not touched.",
                           error_code="mark_lost", hint="Somebody changed its notes, to keep it perhaps. Remove it by hand if nobody did.")
     power.bring_to(tools.writer, now, "off", clock=tools.clock, deadline=tools.deadline, progress=tools.progress)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.identity import as_guid, owner_of
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.planned import Planned
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.inventory import HostFacts
@@ -89,6 +90,24 @@ def check_planned(there: Sequence[Planned], request: Request, source: Source) ->
         raise HypervError(f"A planned virtual machine {source.vm_id} is on this host, left by somebody's import.",
                           error_code="planned_vm_in_the_way",
                           hint="Find out whose it is. It is not ours, so it is never removed here; mode: new does not need its identity.")
+
+
+def check_identity(request: Request, source: Source, found: str) -> None:
+    """What a definition file calls its machine must be what the manifest promises: the machine, or the checkpoint that was exported, whose
+    definition may have an identity of its own.
+
+    Raises HypervError ``backup_damaged``, or ``identity_not_in_backup`` in place: the host keeps the identity of the file, whichever it is.
+    """
+    told = source.export.checkpoint_id if source.export is not None else None
+    checkpoint = owner_of(told) or as_guid(told)
+    if source.proved and found not in (source.vm_id, checkpoint):
+        raise HypervError(f"The definition file in {source.folder} is that of the virtual machine {found}, and the manifest says "
+                          f"{source.vm_id}.", error_code="backup_damaged", hint="Restore another backup; do not trust this one.",
+                          details={"damaged": [source.definition]})
+    if request.mode == IN_PLACE and found != source.vm_id:
+        raise HypervError(f"The backup of {source.vm_name!r} is the export of a checkpoint: it does not hold the identity of the machine.",
+                          error_code="identity_not_in_backup",
+                          hint="Restore it with mode: new. Exports of a machine itself (consistency crash or image) keep its identity.")
 
 
 def check_host(facts: HostFacts, source: Source, free_memory: int | None, *, drill: bool, runs: bool) -> None:

@@ -227,7 +227,7 @@ def _take_back(tools: Tools, request: Request, order: Order, outcome: Outcome) -
     machine = outcome.machine or _real(tools, made)
     if machine is not None:
         try:
-            restore_leftovers.remove_machine(tools, machine.vm_id, request.run_id)
+            restore_leftovers.remove_machine(tools, machine.vm_id, request.run_id, [order.place.path])
         except HypervError as error:
             left.append(_told_left(tools, error, restore_import.machine_leftover(machine.vm_id, machine.name)))
     if outcome.copied:
@@ -291,7 +291,7 @@ def sweep(tools: Tools, facts: restore_leftovers.RestoreFacts, run_id: str) -> l
             left.append(_told_left(tools, error, restore_import.planned_leftover(verdict.machine.vm_id, verdict.machine.name)))
     for machine in own.drills:
         try:
-            restore_leftovers.remove_machine(tools, machine.vm_id, run_id)
+            restore_leftovers.remove_machine(tools, machine.vm_id, run_id, [intent.folder for intent in own.intents if intent.folder])
         except HypervError as error:
             left.append(_told_left(tools, error, restore_import.machine_leftover(machine.vm_id, machine.name)))
     for intent in own.intents:

@@ -104,9 +104,10 @@ class Source:
 
 
 def of_manifest(folder: str, manifest: Manifest) -> Source:
-    """The source that a manifest describes."""
+    """The source that a manifest describes; a guide for people stays where it is."""
     return Source(folder, manifest.vm_id, manifest.vm_name, manifest.run_id, manifest.host, manifest.taken, manifest.achieved,
-                  tuple(File(file.path, file.size, file.sha256, file.role or "disk") for file in manifest.files), manifest.export)
+                  tuple(File(file.path, file.size, file.sha256, file.role or "disk") for file in manifest.files if file.role != "guide"),
+                  manifest.export)
 
 
 # -- out of what was listed ----------------------------------------------------------------------------------------------

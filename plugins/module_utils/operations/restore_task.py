@@ -170,10 +170,7 @@ def _check(call: Call, facts: HostFacts, request: Request, source: Source, name:
     if request.networks:
         restore_wiring.check_networks(request.networks, planned.read_switches(call.reader))
     definition = import_service.read_definition(call.reader, f"{source.folder}\\{source.definition}")
-    if definition.vm_id != source.vm_id and source.proved:
-        raise HypervError(f"The definition file in {source.folder} is that of the virtual machine {definition.vm_id}, and the manifest "
-                          f"says {source.vm_id}.", error_code="backup_damaged", hint="Restore another backup; do not trust this one.",
-                          details={"damaged": [source.definition]})
+    restore_plan.check_identity(request, source, definition.vm_id)
     if source.export is not None and source.export.needs_guardian:
         call.warn(f"{source.vm_name}: it is shielded or has a virtual TPM. It starts here only with the keys of its protector.")
 

@@ -12,7 +12,13 @@ import pytest
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.restore_intents import RestoreIntent
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.restore_marks import RestoreMark
-from ansible_collections.agentless.hyperv.plugins.modules import hyperv_cleanup, hyperv_restore, hyperv_restore_info, hyperv_vss_copy
+from ansible_collections.agentless.hyperv.plugins.modules import (
+    hyperv_cleanup,
+    hyperv_export,
+    hyperv_restore,
+    hyperv_restore_info,
+    hyperv_vss_copy,
+)
 from simulator.disks.proof import inspect
 from simulator.hyperv.spec import CheckpointSpec, DiskSpec, HyperVSettings, NicSpec, VmSpec
 from simulator.soap import rules
@@ -126,6 +132,27 @@ def test_on_a_host_that_never_saw_it_from_the_target_alone(start: Start, paths: 
     made = host_of(other).hyperv.machines[result["vm"]["vm_id"]]
     assert same_disks(other, folder, made, origin)
     assert (result["backup"]["host"], [nic.switch for nic in made.spec.nics], left(other)) == ("HV01", [None], [])
+
+
+@pytest.mark.parametrize(("params", "state", "quiesced"), [
+    ({}, "off", True), ({"consistency": "crash", "verify": "sha256"}, "off", False), ({"consistency": "image"}, "saved", False)])
+def test_the_whole_way_from_an_export_of_ours_and_back(start: Start, params: dict[str, Any], state: str, quiesced: bool) -> None:
+    vm = VmSpec("sql01", vm_id=VM, disks=(DiskSpec("D:\\VMs\\a.vhdx", size=16 * MIB),), memory_mb=32, policy="production_only")
+    runner = start(volumes=VOLUMES, vms=(vm,), guest_writes={"sql01": 20.0})
+    host = host_of(runner)
+    host.clock.advance(5.0)
+    exported = runner.run(hyperv_export, name="sql01", destination=BACKUP, **params)
+    folder = exported["export"]["folder"]
+    promised = {file["path"]: digest(host, f"{folder}\\{file['path']}") for file in exported["manifest"]["files"]}
+    result = restore(runner)
+    assert result.get("failed") is None, result
+    made = host.hyperv.machines[result["vm"]["vm_id"]]
+    assert (made.state, same_disks(runner, folder, made), left(runner)) == (state, True, [])
+    proof = inspect(host.files.real_path(made.disks[0].leaf.path))
+    assert (proof.consistent, proof.quiesced, proof.last > 0) == (True, quiesced, True)
+    assert promised == {path: digest(host, f"{folder}\\{path}") for path in promised}
+    assert result["unknowns"] == ([] if "verify" in params else ["the manifest has no hashes: only sizes and both ends of the copy were "
+                                                                 "compared"])
 
 
 def test_networks_are_mapped(start: Start) -> None:
@@ -307,6 +334,18 @@ def test_in_place_replaces_only_with_consent_and_never_touches_the_old_disks(sta
     assert (again["changed"], again["replaced"]["disks"]) == (True, [made.disks[0].leaf.path])
 
 
+@pytest.mark.parametrize("identity", ["checkpoint", "machine"])
+def test_in_place_needs_a_backup_that_holds_the_identity(start: Start, identity: str) -> None:
+    origin = site(start, policy="production_only", disks=(DiskSpec(size=4 * MIB),))
+    host_of(origin).hyperv.knobs.exported_checkpoint_id = identity
+    origin.run(hyperv_export, name="sql01", destination=BACKUP, allow_same_volume=True)
+    other = elsewhere(start, origin)
+    if identity == "checkpoint":
+        assert refused(other, **IN_PLACE).error_code == "identity_not_in_backup"
+    else:
+        assert (restore(other, **IN_PLACE)["changed"], list(host_of(other).hyperv.machines)) == (True, [VM])
+
+
 def test_in_place_leaves_a_machine_alone_that_is_not_off(start: Start) -> None:
     runner = site(start)
     export(host_of(runner), "sql01", BACKUP)
@@ -423,6 +462,25 @@ def test_a_drill_that_cannot_be_held_here_is_refused_with_evidence(start: Start,
     assert host_of(runner).files.exists(error.details["evidence"] + ".json")
 
 
+def test_a_host_that_drops_notes_when_a_machine_becomes_real(start: Start) -> None:
+    runner = site(start)
+    host = host_of(runner)
+    host.hyperv.knobs.realising_keeps_notes = False
+    export(host, "sql01", BACKUP)
+    made = restore(runner)
+    assert (made["changed"], restore(runner)["changed"], left(runner)) == (True, False, [])
+    assert restore(runner, **DRILL)["drill"]["outcome"] == "passed"
+    assert (set(host.hyperv.machines), left(runner)) == ({VM, made["vm"]["vm_id"]}, [])
+
+
+def test_no_drill_on_the_host_of_the_replica(start: Start) -> None:
+    origin = site(start, state="off")
+    export(host_of(origin), "sql01", BACKUP)
+    replica = VmSpec("sql01", vm_id=VM, folder="D:\\R", disks=(DiskSpec(size=4 * MIB),), state="off", replication_mode=2)
+    other = elsewhere(start, origin, vms=(replica,))
+    assert refused(other, **DRILL).error_code == "replica_vm"
+
+
 # -- what interrupted runs left ------------------------------------------------------------------------------------------
 
 
@@ -440,13 +498,14 @@ def test_a_planned_machine_of_ours_goes_and_that_of_somebody_else_is_told(start:
     assert runner.run(hyperv_cleanup, remove=True)["changed"] is False
 
 
-def test_a_machine_of_an_interrupted_drill_goes_and_its_files(start: Start) -> None:
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_machine_of_an_interrupted_drill_goes_and_its_files(start: Start, marked: bool) -> None:
     runner = site(start)
     host = host_of(runner)
     export(host, "sql01", BACKUP)
     made = restore(runner, run_id="drill-9", start=True)
     machine = host.hyperv.machines[made["vm"]["vm_id"]]
-    machine.notes = machine.notes.replace("mode=new", "mode=drill")  # as a drill leaves it whose controller died
+    machine.notes = machine.notes.replace("mode=new", "mode=drill") if marked else ""  # as a drill leaves it whose controller died
     intent = RestoreIntent("drill-9", "0123ABCD", host.clock.now(), "drill", VM, "sql01", machine.name, "nightly-1", made["folder"])
     host.files.write_file(f"{STATE}\\intents\\{intent.file_name}", intent.dump())
     young = runner.run(hyperv_cleanup, remove=True, older_than="1h")
