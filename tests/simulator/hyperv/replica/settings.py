@@ -78,6 +78,8 @@ def replicable(machine: Machine) -> list[Device]:
 
 def told_disks(role: HyperV, machine: Machine, indexes: tuple[int, ...]) -> list[CimValue]:
     """IncludedDisks as the host writes it (D-22)."""
+    if not indexes:  # most machines: their disks need not be worked out
+        return []
     chosen = [device for device in replicable(machine) if device.disk is not None and device.disk.index in indexes]
     form = role.replica.knobs.included_disks
     if form == "path":
