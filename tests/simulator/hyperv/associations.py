@@ -13,6 +13,7 @@ from simulator.hyperv.integration import KINDS, live_refs, settings_ref
 from simulator.hyperv.model import Configuration, Machine
 from simulator.hyperv.provider import Association, Pair, configuration_of, key_of, machine_of
 from simulator.hyperv.reference_points import point_ref
+from simulator.hyperv.replica import adapters
 from simulator.hyperv.replica.tables import relation_ref, relation_settings_ref, relations_of, settings_of
 from simulator.hyperv.resources import GENERATORS
 from simulator.hyperv.settings import security_id
@@ -101,6 +102,11 @@ def _replica_settings(machine: Machine) -> Iterator[Pair]:
         yield machine_ref(machine), relation_settings_ref(machine, relation)
 
 
+def _failover_adapters(machine: Machine) -> Iterator[Pair]:
+    for device in adapters.of_machine(machine):
+        yield device.ref, adapters.settings_ref(device)
+
+
 def _points(machine: Machine) -> Iterator[Pair]:
     for point in machine.reference_points:
         yield machine_ref(machine), point_ref(machine, point)
@@ -182,6 +188,8 @@ class Associations:
             "Msvm_SystemExportSettingData": self._of_machine("Msvm_SystemExportSettingData", element, _export, dict(current)),
             "Msvm_SystemReplicationRelationship": self._of_machine("Msvm_SystemReplicationRelationship", antecedent, _relations),
             "Msvm_ElementSettingData": self._element_settings(),
+            "Msvm_EthernetPortFailoverSettingDataComponent": self._of_machine(
+                "Msvm_EthernetPortFailoverSettingDataComponent", ("GroupComponent", "PartComponent"), _failover_adapters),
             "Msvm_ReplicaSystemDependency": self._dependencies(),
             "Msvm_AffectedJobElement": self._job_elements("Msvm_AffectedJobElement", "Msvm_ConcreteJob"),
             "Msvm_AffectedStorageJobElement": self._job_elements("Msvm_AffectedStorageJobElement", "Msvm_StorageJob"),

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from simulator.cim.model import CimValue
 from simulator.hyperv import ids
 from simulator.hyperv.replica.state import Inbound, RelationSettings, Statistics
 from simulator.hyperv.spec import MIB, CheckpointKind, ComponentSpec, DiskSpec, ReferencePointSpec, RelationSpec, VmSpec
@@ -215,6 +216,8 @@ class Machine:
         """Integration services that differ from the spec by now."""
         self.reference_points: list[ReferencePointSpec] = list(spec.reference_points)
         self.merge_paused = spec.merge_paused
+        self.failover_addresses: dict[str, dict[str, CimValue]] = {}
+        """What adapters get after a failover, by the InstanceID of those settings."""
         self.pins: dict[str, dict[int, VhdFile]] = {}
         """Files that somebody else hangs on: whose -> index of a drive -> file."""
         self.state_bytes = SMALL_STATE

@@ -20,6 +20,7 @@ from simulator.hyperv.planned_service import PlannedSystems
 from simulator.hyperv.power import Power
 from simulator.hyperv.provider import Table
 from simulator.hyperv.reference_points import ReferencePoints
+from simulator.hyperv.replica.adapters import FailoverAdapters
 from simulator.hyperv.replica.server import not_supported
 from simulator.hyperv.replica.service import not_here
 from simulator.hyperv.replica.tables import (
@@ -68,7 +69,8 @@ def _tables(role: HyperV) -> dict[str, ClassProvider]:
     tables: list[Table[Any]] = [systems, planned, settings, jobs, Jobs(role, "Msvm_StorageJob")]
     plain: tuple[type[Table[Any]], ...] = (
         ExportSettings, MergeSettings, Relationships, RelationSettingsTable, ServiceSettings, Switches,
-        *TABLES, SecuritySettings, ReferencePoints, ServerSettingsTable, AuthorizationTable, Providers)
+        *TABLES, SecuritySettings, ReferencePoints, ServerSettingsTable, AuthorizationTable, Providers,
+        FailoverAdapters)
     tables += [kind(role) for kind in plain if role.shapes.has(ids.V2, kind.class_name)]
     for kind in KINDS:
         live = LiveComponent(role, kind)
@@ -137,6 +139,7 @@ def _methods(role: HyperV, summaries: Summaries) -> dict[str, dict[str, MethodHa
             "GetReplicationStatisticsEx": relations.get_statistics,
             "ResetReplicationStatistics": relations.reset_statistics,
             "ResetReplicationStatisticsEx": relations.reset_statistics,
+            "SetFailoverNetworkAdapterSettings": role.replica.adapters.set,
             "TestReplicaSystem": role.replica.drills.begin,
             "InitiateFailover": failovers.initiate,
             "RevertFailover": failovers.revert,

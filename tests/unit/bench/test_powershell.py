@@ -21,5 +21,5 @@ def test_only_the_bench_has_an_interpreter(tmp_path: Path) -> None:
         hv.host.processes.more_programs["powershell"] = powershell.run
         with reading_programs(hv.writer, {}) as programs:
             answered = programs.run(LINE, timeout=30, stdin=b"#!powershell\r\n" * 1000)
-    assert (missing.exit_code, missing.stdout) == (1, b"")
+    assert (missing.exit_code, missing.stdout) == (9009, b"")
     assert (answered.exit_code, json.loads(answered.stdout)["changed"]) == (0, False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from simulator.hyperv.model import Machine, Relation
+from simulator.hyperv.replica.adapters import Adapters
 from simulator.hyperv.replica.drills import Drills
 from simulator.hyperv.replica.failover import Failovers
 from simulator.hyperv.replica.knobs import ReplicaKnobs
@@ -36,6 +37,7 @@ class Replica:
         self.requests = StateRequests(role)
         self.failovers = Failovers(role)
         self.drills = Drills(role)
+        self.adapters = Adapters(role)
         self.network = network or ReplicaNetwork()
         self.network.register(role)
         self.stopped = False

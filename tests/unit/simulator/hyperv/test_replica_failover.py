@@ -329,6 +329,29 @@ def test_ending_the_relation_of_a_machine_that_failed_over(pair: MakePair) -> No
     assert start(both.replica)["ReturnValue"] == 4096
 
 
+# -- addresses ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_addresses_for_a_failover_are_kept(pair: MakePair) -> None:
+    both = pair()
+    name = "Msvm_FailoverNetworkAdapterSettingData"
+    both.replicating()
+    row = both.replica.host.row(name)
+    link = both.replica.host.row("Msvm_EthernetPortFailoverSettingDataComponent")
+    assert link["PartComponent"] == Ref(V2, name, {"InstanceID": str(row["InstanceID"])})
+
+    def give(**values: object) -> dict[str, CimValue]:
+        given = text(name, **{"InstanceID": row["InstanceID"], **values})
+        return both.replica.ask("SetFailoverNetworkAdapterSettings", NetworkSettings=[given])
+
+    assert both.replica.done(give(IPAddresses=["192.0.2.7"], Subnets=["255.255.255.0"], DNSServers=["192.0.2.1"])) == 92
+    now = both.replica.host.row(name)
+    assert (now["IPAddresses"], now["Subnets"], now["DefaultGateways"]) == (["192.0.2.7"], ["255.255.255.0"], [])
+    assert [give(IPAddresses=["192.0.2"])["ReturnValue"], give(InstanceID="Microsoft:other")["ReturnValue"]] == [32773, 32773]
+    both.replica.done(both.replica.ask("RemoveReplicationRelationship"))
+    assert (both.replica.host.rows(name), give(IPAddresses=["192.0.2.7"])["ReturnValue"]) == ([], 32775)
+
+
 # -- a third host -------------------------------------------------------------------------------------------------------------------
 
 

@@ -21,7 +21,7 @@ def test_every_row_of_the_zoo_fits_the_schema_of_the_release(bench: MakeBench, o
     settings = HyperVSettings(replica=ReplicaServerSpec(authorizations=(AuthorizationSpec(),)))
     host = bench(*scenarios.zoo(os_version), os_version=os_version, settings=settings)
     classes = served(host)
-    assert len(classes) == (47 if os_version == "2012R2" else 53)
+    assert len(classes) == (49 if os_version == "2012R2" else 55)
     empty = {"Msvm_StorageJob", "Msvm_AffectedStorageJobElement", "Msvm_ReplicaSystemDependency"}
     for class_name in classes:
         rows = host.rows(class_name)  # the repository holds every value against the schema
