@@ -70,8 +70,10 @@ footer{max-width:86rem;margin:2rem auto;padding:0 1.25rem;color:var(--dim);font-
 [hidden]{display:none!important}
 a{color:inherit}
 :focus-visible{outline:2px solid var(--bar);outline-offset:2px}
-@media print{:root{--page:#fff;--card:#fff;--ink:#000}body{font-size:9pt}.tools{display:none}tr,.verdict,.tiles li{break-inside:avoid}
-summary{break-after:avoid}thead{display:table-header-group}main,header{max-width:none;padding:0}}
+@page{size:landscape;margin:12mm}
+@media print{:root{--page:#fff;--card:#fff;--ink:#000}body{font-size:8.5pt}.tools{display:none}.scroll{overflow:visible}
+tr,.verdict,.tiles li,.chart{break-inside:avoid}summary{break-after:avoid}thead{display:table-header-group}
+th,td{padding:.2rem .35rem}.chip{font-size:1em}main,header{max-width:none;padding:0}}
 """
 
 SCRIPT = """
