@@ -33,6 +33,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "hyperv_preflight": {},
     "hyperv_probe": {},
     "hyperv_protection_info": {"destinations": [{"path": "E:\\Backup"}]},
+    "hyperv_prune": {"destination": "E:\\Backup", "keep": {"last": 1}},
     "hyperv_replica_info": {},
     "hyperv_replica_server": {"authentication": "kerberos", "http_port": "8{number}"},
     "hyperv_report": {"hosts": [], "destination": "E:\\Backup"},
