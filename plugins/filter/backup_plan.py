@@ -153,7 +153,7 @@ POLICY_SPEC: dict[str, Any] = {
 FOREIGN = {
     "vss_copy": frozenset({"accept_inconsistent"}),
     "live_copy": frozenset({"consistency", "consistency_fallback", "writers", "vss_wait", "csv_any_node"}),
-    "export": frozenset({"accept_inconsistent", "writers", "vss_wait", "csv_any_node", "target_limit", "target_wait"}),
+    "export": frozenset({"accept_inconsistent", "writers", "vss_wait", "csv_any_node"}),
 }
 """Options that mean nothing to a method: refused in a policy, left out when they come from the variables of the role."""
 ACCOUNT_OPTIONS = frozenset({"run_as_user", "run_as_password"})

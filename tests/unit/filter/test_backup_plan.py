@@ -208,7 +208,8 @@ def test_an_export_has_the_options_of_its_module() -> None:
     policy = {"method": "export", "destination": "E:\\X", "verify": "chain", "keep": {"last": 2}, "prune_from": "files",
               "prune_destination": "D:\\X"}
     plan = backup_plan(vms("a"), ["a"], {"x": policy}, default_policy="x", defaults={"writers": "none", "vss_wait": 600, "target_limit": 1})
-    assert (plan["problems"], plan["tasks"][0]["method"], set(plan["tasks"][0]["options"])) == ([], "export", set(policy) - {"method"})
+    options = set(policy) - {"method"} | {"target_limit"}
+    assert (plan["problems"], plan["tasks"][0]["method"], set(plan["tasks"][0]["options"])) == ([], "export", options)
     for wrong in ({"verify": "none"}, {"writers": "hyperv"}, {"keep": {}}, {"accept_inconsistent": True}):
         assert len(backup_plan(vms("a"), ["a"], {"x": {**policy, **wrong}}, default_policy="x")["problems"]) == 1
     plain = backup_plan(vms("a"), ["a"], defaults={"destination": "E:\\X", "method": "export", "verify": "none"})
