@@ -168,14 +168,14 @@ def _plan(prepared: Prepared) -> Plan:
         after[machine.name].append(prepared.wanted.name)
     entries = [*(_predicted(item.work, _consistency(item.verdict, item.work, item.verdict.level or item.work.level))
                  for item in prepared.planned),
-               *(_predicted(work, _consistency(None, work, work.level)) for work, _unused in _adoptions(prepared))]
+               *(_predicted(work, _consistency(None, work, work.level)) for work, _unused in _works(prepared, prepared.adopted))]
     return Plan(tuple(steps), {"checkpoints": names}, {"checkpoints": after}, _result(prepared, entries, []))
 
 
-def _adoptions(prepared: Prepared) -> list[tuple[Work, Begun]]:
+def _works(prepared: Prepared, begun: Sequence[tuple[Machine, Begun]]) -> list[tuple[Work, Begun]]:
     wanted = prepared.wanted
     return [(checkpoint_adoption.work_of(one, machine, name=wanted.name, kind=wanted.kind, notes=wanted.notes, expires=wanted.expires), one)
-            for machine, one in prepared.adopted]
+            for machine, one in begun]
 
 
 def _predicted(work: Work, consistent: Mapping[str, Any], *, changed: bool = True, job: Job | None = None) -> Entry:
@@ -199,10 +199,8 @@ def _consistency(verdict: Verdict | None, work: Work, achieved: str | None) -> d
 
 def _still(prepared: Prepared) -> list[Entry]:
     """Creations that go on: nothing was achieved yet."""
-    wanted = prepared.wanted
-    found = [(checkpoint_adoption.work_of(one, machine, name=wanted.name, kind=wanted.kind, notes=wanted.notes, expires=wanted.expires),
-              one.job) for machine, one in prepared.going_on]
-    return [_predicted(work, _consistency(None, work, None), changed=False, job=job) for work, job in found]
+    return [_predicted(work, _consistency(None, work, None), changed=False, job=one.job)
+            for work, one in _works(prepared, prepared.going_on)]
 
 
 def _there(prepared: Prepared, machine: Machine, node: Node) -> Entry:
@@ -239,7 +237,7 @@ def _apply(call: Call, prepared: Prepared, writer: CimWriter) -> dict[str, Any]:
                   announce=checkpoint_intents.text_of(folder, intent) if works else None) as lease:
         tools = Tools(writer, call.clock, call.progress, Deadline(call.clock, call.params["timeout"]), lease.keep)
         leftovers += checkpoint_repair.carry_out(tools, folder, prepared.repair)
-        made = [checkpoint_adoption.adopt(tools, work, one) for work, one in _adoptions(prepared)]
+        made = [checkpoint_adoption.adopt(tools, work, one) for work, one in _works(prepared, prepared.adopted)]
         leftovers += checkpoint_repair.forget(tools, folder, _spent(prepared, made))
         own = make_all(works, tools, wait=prepared.waits, record=lambda done: checkpoint_adoption.record(tools, folder, intent, done))
         left = checkpoint_repair.intent_leftover(folder, intent)

@@ -9,10 +9,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_lease import RunLease
-from ansible_collections.agentless.hyperv.plugins.module_utils.windows import leases, state, state_contents, system
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows import files, leases, state, state_contents, system
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.files import Text
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.leases import LeaseFolder, LeaseHeld, LeaseLost
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.programs import writing_programs
 from simulator.soap.rules import lost_after, lost_before
 from simulator.spec import Quirks
 from support.windows_host import WindowsHost, windows_host
@@ -192,3 +194,68 @@ def test_a_host_without_leases_is_asked_once(hv: WindowsHost) -> None:
     before = requests(hv)
     assert read(hv) == ()
     assert requests(hv) - before == 1
+
+
+# -- with a text that announces the run --------------------------------------------------------------------------------
+
+INTENTS = "C:\\ProgramData\\agentless.hyperv\\intents"
+TEXT = Text(f"{INTENTS}\\night-1.json.tmp", f"{INTENTS}\\night-1.checkpoint", b'{\r\n "a": "b"\r\n}\r\n')
+LEFT = Leftover("intent", TEXT.final, INTENTS, "del")
+
+
+def shells(hv: WindowsHost) -> int:
+    with hv.fleet.locked():
+        return hv.host.counters.snapshot().by_operation.get("Shell Create", 0)
+
+
+def test_the_lease_and_the_text_are_made_in_one_program_and_taken_back_in_one(hv: WindowsHost) -> None:
+    now, before = system.read_time(hv.writer), shells(hv)
+    with lease_of(hv, host_time=lambda: now, announce=TEXT) as held:
+        assert (hv.names(INTENTS), hv.read(TEXT.final), alive(hv)) == (["night-1.checkpoint"], TEXT.data, {"night-1"})
+        held.retract(LEFT)
+    assert (hv.names(INTENTS), hv.names(LEASES), held.leftovers, shells(hv) - before) == ([], [], [], 2)
+
+
+def test_a_text_that_is_not_taken_back_stays(hv: WindowsHost) -> None:
+    with lease_of(hv, announce=TEXT):
+        pass
+    assert (hv.read(TEXT.final), hv.names(LEASES)) == (TEXT.data, [])
+
+
+def test_nothing_is_announced_while_somebody_else_has_the_lease(hv: WindowsHost) -> None:
+    with lease_of(hv, holder="other"), pytest.raises(LeaseHeld), lease_of(hv, announce=TEXT):
+        pass
+    assert hv.names(INTENTS) == []
+
+
+def test_a_retry_adopts_the_lease_and_announces_itself(hv: WindowsHost) -> None:
+    with lease_of(hv), lease_of(hv, announce=TEXT) as held:
+        assert hv.read(TEXT.final) == TEXT.data
+        held.retract(LEFT)
+    assert (hv.names(INTENTS), hv.names(LEASES), held.leftovers) == ([], [], [])
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_lost_answers_to_both_programs_leave_nothing_behind(hv: WindowsHost, nth: int) -> None:
+    with hv.fleet.locked():
+        rule = hv.host.rules.add(lost_after(), "Shell Command", nth=nth)
+    with lease_of(hv, announce=TEXT) as held:
+        assert (hv.read(TEXT.final), alive(hv)) == (TEXT.data, {"night-1"})
+        held.retract(LEFT)
+    assert (rule.fired, hv.names(INTENTS), hv.names(LEASES)) == (1, [], [])
+
+
+def test_what_cannot_be_taken_back_is_told(hv: WindowsHost) -> None:
+    with lease_of(hv, announce=TEXT) as held:
+        held.retract(LEFT)
+        with hv.fleet.locked():
+            hv.host.rules.add(lost_before(), "Shell *", times=None)
+    assert sorted(one.kind for one in held.leftovers) == ["intent", "lease"]
+
+
+def test_a_text_whose_end_did_not_arrive_never_gets_its_name(hv: WindowsHost) -> None:
+    with writing_programs(hv.writer, TEXT.values()) as programs:
+        assert programs.run(files.WRITE_TEXT, timeout=60, stdin=TEXT.data[:-5]).exit_code != 0
+    assert hv.names(INTENTS) == ["night-1.json.tmp"]
+    with pytest.raises(ValueError, match="last line"):
+        files.last_line(b"a\r\na\r\n")
