@@ -47,7 +47,7 @@ def read(reader: CimReader, facts: HostFacts, due: Mapping[str, Checkpoint | Non
             bool(told and told.tpm), bool(told and told.shielded), exports.size_of_system_files(reader, settings),
             (summary.memory if summary is not None else None) or 0)
     everything = [_as_own(disk, vm_id) for vm_id, own in found.items() for disk in own.disks]
-    facts = replace(facts, disks=tuple(everything))
+    facts = replace(facts, disks=tuple(everything), security=security)
     return _with_chains(reader, facts, everything), sources
 
 

@@ -25,7 +25,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.windows.volumes i
 SUBSETS = ("state", "summary", "disks", "chains", "checkpoints", "integration", "replication", "security", "cluster", "readiness")
 DEFAULT_SUBSETS = tuple(name for name in SUBSETS if name != "chains")
 _NEEDS: Mapping[str, frozenset[str]] = {
-    "readiness": frozenset(("disks", "integration", "volumes", "cluster")),
+    "readiness": frozenset(("disks", "integration", "volumes", "cluster", "security")),
     "disks": frozenset(("volumes",)),
     "chains": frozenset(("disks", "volumes")),
 }
@@ -181,6 +181,7 @@ def condition_of(facts: HostFacts, machine: Machine) -> Condition:
     ratios = [volume.free_ratio for volume in used.values()]
     known_ratios = [ratio for ratio in ratios if ratio is not None]
     told = (facts.integration or {}).get(machine.vm_id, integration.Integration())
+    security = (facts.security or {}).get(machine.vm_id)
     return Condition(
         build=facts.system.build, server=facts.system.server, state=machine.state, storage_offline=machine.storage_offline,
         replication_mode=machine.replication_mode,
@@ -196,6 +197,7 @@ def condition_of(facts: HostFacts, machine: Machine) -> Condition:
         csv_disks=csv_places, csv_owned=_all_owned(facts, shared_volumes, csv_places),
         free_ratio=min(known_ratios) if known_ratios and len(known_ratios) == len(ratios) else None,
         chain_known=bool(virtual) and all(_followed(facts, disk) for disk in virtual),
+        guarded=bool(security and (security.tpm or security.shielded)),
         differencing=any((disk.path or "").lower().endswith((".avhdx", ".avhd")) for disk in virtual))
 
 

@@ -70,6 +70,8 @@ class Condition:
     free_ratio: float | None = None
     chain_known: bool = False
     differencing: bool = False
+    guarded: bool = False
+    """It has a virtual TPM, or is shielded."""
 
     @property
     def quiesces(self) -> bool:
@@ -226,6 +228,8 @@ RULES: tuple[Rule, ...] = (
          "The free space of the volume is not known."),
     Rule("parents_elsewhere", "unknown", FILE_COPIES, lambda c: c.differencing and not c.chain_known,
          "The disks have parents that were not followed: where they lie is not known."),
+    Rule("needs_guardian", "note", EXPORTS, lambda c: c.guarded,
+         "The VM has a virtual TPM or is shielded: another host starts it only with the keys of its protector."),
     # what a host cannot see
     Rule("guest_iscsi", "unknown", ALL, lambda _c: True, "Disks that the guest itself attaches (iSCSI) cannot be seen from the host."),
     Rule("guest_dynamic_disks", "unknown", QUIESCING, lambda c: c.quiesces and c.guest != "linux",
