@@ -8,7 +8,8 @@ One reading for the whole host, in the one form that the report takes, whatever 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import AccessDenied, ConnectionFailed, HypervError
@@ -26,6 +27,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations import
 )
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_audit import Limits
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_facts import CheckpointFacts
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.inventory import HostFacts
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.stored_copies import Reading
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vm_result import host_result, iso, vm_result
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_prune import standing_of
@@ -41,9 +43,10 @@ def run(call: Call) -> dict[str, Any]:
     facts = checkpoint_facts.read(call, _PARTS)
     facts = checkpoint_facts.with_virtual_disks(call.reader, facts)
     selection.warn_about_host(call, facts.host)
+    with_volumes = cache(lambda: inventory.read_more(call.reader, facts.host, ("volumes",)))
     places, copies = [], []
     for wanted in call.params["destinations"]:
-        place, found = _destination(call, facts, wanted)
+        place, found = _destination(call, facts, wanted, with_volumes)
         places.append(place)
         copies += found
     return {
@@ -80,12 +83,13 @@ def _shadow_copies(call: Call) -> list[dict[str, Any]] | None:
 # -- destinations --------------------------------------------------------------------------------------------------------
 
 
-def _destination(call: Call, facts: CheckpointFacts, wanted: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _destination(call: Call, facts: CheckpointFacts, wanted: Mapping[str, Any],
+                 with_volumes: Callable[[], HostFacts]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """One destination and its copies. What cannot be read is told in its place: the others still count."""
     place: dict[str, Any] = {"path": wanted["path"], "read": False, "free": None, "damaged": [], "incomplete": [], "error_code": None,
                              "msg": None, "hint": None}
     try:
-        reading = _read(call, facts, wanted)
+        reading = _read(call, facts, wanted, with_volumes)
     except ConnectionFailed:
         raise
     except HypervError as error:
@@ -99,11 +103,9 @@ def _destination(call: Call, facts: CheckpointFacts, wanted: Mapping[str, Any]) 
     return place, list(_entries(found.copies, reading.destination.path))
 
 
-def _read(call: Call, facts: CheckpointFacts, wanted: Mapping[str, Any]) -> Reading | None:
+def _read(call: Call, facts: CheckpointFacts, wanted: Mapping[str, Any], with_volumes: Callable[[], HostFacts]) -> Reading | None:
     identity = run_as.read(wanted)
-    host = facts.host
-    if not wanted["path"].startswith(("\\\\", "//")):
-        host = inventory.read_more(call.reader, host, ("disks",))
+    host = facts.host if wanted["path"].startswith(("\\\\", "//")) else with_volumes()
     destination = destinations.check(host, wanted["path"], identity)
     return stored_copies.read(call, destination, facts.folder, identity, run_id=secrets.token_hex(6), host=host.system.name)
 
