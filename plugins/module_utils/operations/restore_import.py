@@ -314,8 +314,10 @@ def destroy(tools: Tools, reference: Reference, what: str) -> None:
             _finish(tools, import_service.destroy(tools.writer, reference), what)
         except NotFound:
             return
-        except (OutcomeUnknown, Busy, jobs.JobFailed, jobs.JobTimedOut) as error:
-            problem = error
+        except HypervError as error:
+            if error.return_value is None and not isinstance(error, OutcomeUnknown | jobs.JobFailed | jobs.JobTimedOut):
+                raise
+            problem = error  # also a code for a machine that is gone since an answer was lost
         if not _is_there(tools, reference):
             return
     raise problem or HypervError(f"{what}: the host took it, and still shows the machine.", error_code="destroy_refused")

@@ -98,9 +98,13 @@ def check_identity(request: Request, source: Source, found: str) -> None:
 
     Raises HypervError ``backup_damaged``, or ``identity_not_in_backup`` in place: the host keeps the identity of the file, whichever it is.
     """
-    told = source.export.checkpoint_id if source.export is not None else None
-    checkpoint = owner_of(told) or as_guid(told)
-    if source.proved and found not in (source.vm_id, checkpoint):
+    export = source.export
+    expected = {source.vm_id}
+    if export is not None and export.checkpoint_id is not None:
+        expected |= {owner_of(export.checkpoint_id) or as_guid(export.checkpoint_id) or source.vm_id}
+    if export is not None and export.definition_id is not None:
+        expected = {export.definition_id}  # read when the export was made
+    if source.proved and found not in expected:
         raise HypervError(f"The definition file in {source.folder} is that of the virtual machine {found}, and the manifest says "
                           f"{source.vm_id}.", error_code="backup_damaged", hint="Restore another backup; do not trust this one.",
                           details={"damaged": [source.definition]})

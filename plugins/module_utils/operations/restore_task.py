@@ -170,6 +170,8 @@ def _check(call: Call, facts: HostFacts, request: Request, source: Source, name:
     if request.networks:
         restore_wiring.check_networks(request.networks, planned.read_switches(call.reader))
     definition = import_service.read_definition(call.reader, f"{source.folder}\\{source.definition}")
+    for disk in source.export.excluded if source.export is not None else ():
+        call.warn(f"{source.vm_name}: the backup leaves out its disk {disk.source}; the restored machine has none in its place.")
     restore_plan.check_identity(request, source, definition.vm_id)
     if source.export is not None and source.export.needs_guardian:
         call.warn(f"{source.vm_name}: it is shielded or has a virtual TPM. It starts here only with the keys of its protector.")

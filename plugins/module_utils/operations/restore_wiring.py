@@ -53,13 +53,13 @@ def wire(source: Source, folder: str, storage: Sequence[Storage], ports: Sequenc
     Raises HypervError ``disk_not_in_backup`` with every disk that has no file.
     """
     repointed, removed, lost = [], [], []
-    excluded = {disk.source.lower() for disk in source.export.excluded} if source.export is not None else set()
+    excluded = {ntpath.basename(disk.source).lower() for disk in source.export.excluded} if source.export is not None else set()
     for one in storage:
         file = _file_for(source, folder, one) if one.is_disk else None
         if file is not None:
             if ntpath.normcase(file) != ntpath.normcase(one.path):
                 repointed.append((one, file))
-        elif not one.is_disk or one.path.lower() in excluded:
+        elif not one.is_disk or ntpath.basename(one.path).lower() in excluded:  # the definition may say that it lies in the export
             removed.append(one)
         else:
             lost.append(one.path)

@@ -155,6 +155,20 @@ def test_the_whole_way_from_an_export_of_ours_and_back(start: Start, params: dic
                                                                  "compared"])
 
 
+@pytest.mark.parametrize("paths", ["export", "source"])
+def test_a_disk_that_the_export_left_out_is_left_out(start: Start, paths: str) -> None:
+    disks = (DiskSpec("D:\\VMs\\a.vhdx", size=4 * MIB), DiskSpec("D:\\VMs\\scratch.vhdx", size=4 * MIB))
+    runner = start(volumes=VOLUMES, vms=(VmSpec("sql01", vm_id=VM, disks=disks, memory_mb=32),))
+    host = host_of(runner)
+    host.hyperv.knobs.exported_paths = paths
+    runner.run(hyperv_export, name="sql01", destination=BACKUP, consistency="crash", exclude_disks=["D:\\VMs\\scratch.vhdx"])
+    result = restore(runner)
+    assert result.get("failed") is None, result
+    made = host.hyperv.machines[result["vm"]["vm_id"]]
+    assert [disk.leaf.path.rpartition("\\")[2] for disk in made.disks if disk.leaf] == ["a.vhdx"]
+    assert any("scratch.vhdx" in warning for warning in runner.told.warnings)
+
+
 def test_networks_are_mapped(start: Start) -> None:
     runner = site(start, nics=(NicSpec(switch="LAN"), NicSpec("second", switch="DMZ")))
     export(host_of(runner), "sql01", BACKUP)
@@ -344,6 +358,17 @@ def test_in_place_needs_a_backup_that_holds_the_identity(start: Start, identity:
         assert refused(other, **IN_PLACE).error_code == "identity_not_in_backup"
     else:
         assert (restore(other, **IN_PLACE)["changed"], list(host_of(other).hyperv.machines)) == (True, [VM])
+
+
+def test_a_destruction_whose_answer_was_lost_is_one(start: Start) -> None:
+    """The host may answer a second request with a code: the machine is gone, and that is what counts."""
+    runner = site(start)
+    host = host_of(runner)
+    export(host, "sql01", BACKUP)
+    host.rules.add(rules.lost_after(), when=lambda view: view.operation.endswith(".DestroySystem"))
+    given: dict[str, Any] = {"deep_check": True, "location": None, "new_name": None}
+    result = restore(runner, **given)
+    assert (result.get("failed"), result["leftovers"], left(runner)) == (None, [], [])
 
 
 def test_in_place_leaves_a_machine_alone_that_is_not_off(start: Start) -> None:
