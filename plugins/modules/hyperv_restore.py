@@ -147,6 +147,7 @@ notes:
   - Copies of M(agentless.hyperv.hyperv_vss_copy) hold disks without a configuration, so they are refused here. The guide to restores tells
     how they are brought back by hand.
   - A machine with a virtual TPM, or a shielded one, starts on another host only where the keys of its protector are.
+  - Disks that the export left out are left out of the restored machine, too, with a warning.
   - A restore that was interrupted begins anew. What an earlier run left of the same virtual machine goes first, when that run is not at
     work any more.
   - Static MAC addresses are those of the original. Two machines with one address in one network disturb each other.
