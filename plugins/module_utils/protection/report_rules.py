@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection import replica_lag
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.consistency import reaches
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import LEVELS
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report_facts import (
@@ -62,7 +63,8 @@ class Replica:
 
 @dataclass(frozen=True)
 class Case:
-    """A VM with what is known of its copies. ``others``: copies that do not count; ``unread``: its destination, when nobody could look."""
+    """A VM with what is known of its copies, ``now`` by the clock of its host. ``others``: copies that do not count; ``unread``: its
+    destination, when nobody could look."""
 
     vm: VmFacts
     last: CopyFacts | None
@@ -71,6 +73,7 @@ class Case:
     others: int
     unread: DestinationFacts | None
     replica: Replica | None
+    now: datetime
 
 
 def rpo_of(policy: Policy | None, limits: Limits) -> timedelta | None:
@@ -166,12 +169,16 @@ def _of_replication(case: Case, limits: Limits) -> Iterator[Problem]:
     replica = case.replica
     if replica is None:
         return
-    if replica.health in ("warning", "critical"):
-        yield Problem("replica_health", f"Replication is in state {replica.state}, health {replica.health}.",
-                      "Look at the relation with hyperv_vm_info, and resume or resynchronise it.")
-    if replica.lag is not None and replica.lag > limits.lag:
-        yield Problem("replica_lag", f"The replica is {span(replica.lag)} behind; {span(limits.lag)} are allowed.",
-                      "See that the replica server is reachable and has space.")
+    lag = None if replica.lag is None else int(replica.lag.total_seconds())
+    standing = replica_lag.Standing(replica.state, replica.health, lag, int(limits.lag.total_seconds()), None)
+    behind = span(replica.lag or timedelta())
+    texts = {
+        "critical": "The health of its replication is critical.", "warning": "The health of its replication is warning.",
+        "not_copied": "Its replica has no first copy yet.", "not_replicating": f"It is not replicating: {replica.state}.",
+        "lag": f"The replica is {behind} behind; {span(limits.lag)} are allowed.",
+        "lag_unknown": "How far the replica is behind is not known."}
+    for word in replica_lag.problems(standing, case.now, cycles=1):
+        yield Problem(f"replica_{word}", texts[word], "hyperv_replica_info has the details of both sides.")
 
 
 def _of_machine(vm: VmFacts) -> Iterator[Problem]:

@@ -23,6 +23,7 @@ def codes(*hosts: dict[str, Any], limits: Limits | None = None) -> tuple[str, li
 
 LAG = {"mode": "primary", "relations": [{"extended": True, "state": "replicating", "health": "critical", "last_replicated": iso(9)},
                                         {"extended": False, "state": "replicating", "health": "ok", "last_replicated": iso(2)}]}
+SUSPENDED = {"mode": "primary", "relations": [{"extended": False, "state": "suspended", "health": "warning", "last_replicated": None}]}
 UNREAD = [{"path": "e:/backup/", "read": False, "free": None, "damaged": [], "incomplete": [], "error_code": "x", "msg": "Away."}]
 FAILED = {"vm": {"vm_id": guid(1)}, "failed": True, "error_code": "vss_busy", "msg": "Busy.", "hint": "Wait.", "leftovers": [{}]}
 OLD = {"code": "old", "severity": "warning", "text": "Old."}
@@ -55,6 +56,8 @@ REPLICA = {"replication": {"mode": "replica", "relations": []}}
      "attention", ["storage_offline", "health", "checkpoint_old"]),
     (host(vm(1, findings=[OLD]), plan=plan(left_out=[{"vm_id": guid(1)}])), "left_out", ["checkpoint_old"]),
     (host(vm(1, replication=LAG), plan=plan(1), copies=[copy(1, 8)]), "attention", ["replica_lag"]),
+    (host(vm(1, replication=SUSPENDED), plan=plan(1), copies=[copy(1, 8)]),
+     "attention", ["replica_warning", "replica_not_replicating", "replica_lag_unknown"]),
     (host(vm(1, **REPLICA), plan=plan(unprotected=[{"vm_id": guid(1)}])), "replica", []),
     (host(vm(1, **REPLICA), plan=plan(1), results=[{**FAILED, "error_code": "replica_vm", "leftovers": []}]), "replica", []),
     (host(vm(1), plan=plan(unavailable=[{"policy": "p", "method": "later", "options": {}, "vms": [{"vm_id": guid(1)}]}])),
