@@ -69,8 +69,9 @@ take a second each and whose guests are turned off, not shut down: of a real fai
 
 {table.markdown()}
 **Goal**: at most {MOST_REQUESTS} requests a side when there is nothing to do, however many replications there are: {most}:
-**{"reached" if most <= MOST_REQUESTS else "missed"}**. A planned failover costs {sum(turned.requests.values()) / machines:.0f} requests
-a VM, both hosts together.
+**{"reached" if most <= MOST_REQUESTS else "missed"}**.
+
+A planned failover costs {sum(turned.requests.values()) / machines:.0f} requests a VM, both hosts together.
 """
 
 
