@@ -11,11 +11,10 @@ from collections.abc import Callable
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.types import Reference
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Deadline
-from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, OutcomeUnknown
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import AccessDenied, ConnectionFailed, HypervError, OutcomeUnknown
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import summary
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.jobs import JobFailed, JobTimedOut
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
-from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.replication_service import INVALID_STATE, StateRefused
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import checkpoint_steps
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_steps import Tools
 
@@ -39,14 +38,17 @@ def achieve(tools: Tools, what: str, begin: Callable[[], Reference | None], reac
     for _ in range(_TRIES):
         try:
             problem = _carried_out(tools, what, begin())
-        except (StateRefused, JobFailed) as error:
-            # what an earlier run began may just have come to its end
-            if error.return_value == INVALID_STATE and until(tools, reached, settle if problem is not None else _RACE):
-                return
-            raise
         except OutcomeUnknown as error:
             tools.progress(f"{error.message} Looking what came of it.")
             problem = error
+        except (AccessDenied, ConnectionFailed, JobTimedOut):
+            raise
+        except HypervError as error:
+            # refused or failed because what an earlier run began has just come to its end
+            if until(tools, reached, settle if problem is not None else _RACE):
+                tools.progress(f"{error.message} It is so all the same.")
+                return
+            raise
         if until(tools, reached, settle):
             return
         if not isinstance(problem, OutcomeUnknown):
