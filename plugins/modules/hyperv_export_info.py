@@ -51,9 +51,9 @@ EXAMPLES = r"""
     max_age: 26h
   register: exports
 
-- name: Every virtual machine has an export of the last day
-  ansible.builtin.assert:
-    that: exports.without | length == 0
+- name: Name the virtual machines without an export of the last day
+  ansible.builtin.debug:
+    msg: "{{ exports.vms | selectattr('on_host') | selectattr('newest', 'none') | map(attribute='name') }}"
 """
 
 RETURN = r"""

@@ -100,7 +100,7 @@ FILE_SERVERS = (
 def test_the_examples_run(start_fleet: Callable[..., Fleet], controller: Controller, module: str) -> None:
     taken = (CheckpointSpec("c", "before-patch"),) if module == "hyperv_checkpoint_revert" else ()
     site = host("HV01", vm("sql01"), vm("web02", checkpoints=taken), domain="example.test", accounts=(ADMIN, BACKUP_ACCOUNT))
-    fleet = start_fleet(site, file_servers=FILE_SERVERS, speed=40.0 if module == "hyperv_restore" else 1.0)
+    fleet = start_fleet(site, file_servers=FILE_SERVERS, speed=40.0 if module in ("hyperv_restore", "hyperv_export") else 1.0)
     if module == "hyperv_restore":
         with fleet.locked():
             export(fleet.hosts["HV01"].host, "sql01", "E:\\Backup")

@@ -354,3 +354,19 @@ def test_what_a_service_that_restarted_left_is_taken_back_by_the_next_run(start:
     assert (done["changed"], done["adopted"], done["run_id"] != begun["run_id"]) == (True, False, True)
     assert left_on_host(runner) == {}
     assert len(list(real(runner, BASE).rglob("*.vmcx"))) == 1
+
+
+@pytest.mark.parametrize("leaves", ["nothing", "files"])
+def test_a_machine_that_goes_away_meanwhile_leaves_nothing_of_ours(start: Start, leaves: str) -> None:
+    runner = start_with(start, machine("a"), machine("b"))
+    slow(runner)
+    with runner.fleet.locked():
+        knobs(runner).failed_export_leaves = leaves
+    export(runner, wait=False, run_id="r1")
+    with runner.fleet.locked():
+        role = runner.running.host.hyperv
+        role.remove_vm(next(vm.id for vm in role.machines.values() if vm.name == "a"))
+    assert refused(runner).error_code == "vm_not_found"
+    cleaned = runner.run(hyperv_cleanup, run_id="r1", remove=True)
+    assert (cleaned.get("failed"), left_on_host(runner)) == (None, {})
+    assert [path for path in real(runner, BASE).rglob("*") if path.is_file()] == []
