@@ -93,7 +93,8 @@ options:
   initial_copy:
     description:
       - V(network) sends everything.
-      - V(existing) compares with a virtual machine of the same GUID that the replica server has already, and sends what differs.
+      - V(existing) compares with a virtual machine of the same GUID that the replica server has already, and sends what differs. With
+        O(peer) that machine, which must be off and without checkpoints, is made a replica; without, it must be one.
       - V(media) writes it into O(media_folder), for somebody to carry it to the replica server. It is not waited for; there a task with
         O(import_folder) takes it in.
       - V(none) makes the relation alone. A later run without it begins the copy.

@@ -127,6 +127,13 @@ def modify_relation(writer: CimWriter, machine: Reference, settings: EmbeddedTex
                  "The change of the replication settings")
 
 
+def make_replica(writer: CimWriter, machine: Reference, entry_id: str, primary: str) -> Reference | None:
+    """Make a machine of this host, a copy that is there already, a replica that waits for its primary. Raises as :func:`begin`."""
+    entry = facts.embedded(AUTHORIZATION, {"InstanceID": entry_id, "AllowedPrimaryHostSystem": primary})
+    return begin(writer, "SetAuthorizationEntry", {"ComputerSystem": machine, "AuthorizationEntry": entry},
+                 "Making the copy that is there a replica")
+
+
 def start_copy(writer: CimWriter, machine: Reference, how: int, location: str | None, start: datetime | None) -> Reference | None:
     """Begin, or schedule, the first copy. Raises as :func:`begin`."""
     return begin(writer, "StartReplication", {
@@ -140,12 +147,12 @@ def import_copy(writer: CimWriter, machine: Reference, location: str) -> Referen
                  "The import of the first copy")
 
 
-def request_state(writer: CimWriter, machine: Reference, instance_id: str | None, state: int, what: str) -> Reference | None:
-    """Ask a relation for another state. ``instance_id`` None on 2012, which has one relation a machine. Raises as :func:`begin`."""
-    if instance_id is None:
-        return begin(writer, "RequestReplicationStateChange", {"RequestedState": state}, what, target=machine)
-    return begin(writer, "RequestReplicationStateChangeEx",
-                 {"ReplicationRelationship": relation_text(instance_id), "RequestedState": state}, what, target=machine)
+def request_state(writer: CimWriter, machine: Reference, state: int, what: str) -> Reference | None:
+    """Ask the relation of a machine that is not the extended one for another state. Raises as :func:`begin`.
+
+    The method that names a relation came with 2016 only (class schema); this one means the one relation that is asked here, everywhere.
+    """
+    return begin(writer, "RequestReplicationStateChange", {"RequestedState": state}, what, target=machine)
 
 
 def resynchronize(writer: CimWriter, machine: Reference, start: datetime | None) -> Reference | None:

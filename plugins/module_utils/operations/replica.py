@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.errors import Hyp
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import disks, replica_server, replica_settings
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.disks import Disk
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
-from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.replica_server import ServerFacts
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.replica_server import Authorization, ServerFacts
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import Call, Host, Plan, Step
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import (
     checkpoint_choice,
@@ -50,6 +50,8 @@ class Prepared:
     refused: tuple[tuple[Machine, HypervError], ...]
     doomed: tuple[tuple[Side, Machine], ...] = ()
     """Replica machines that go with their relation, and where they are."""
+    seeds: Mapping[str, Authorization] = field(default_factory=dict)
+    """By GUID: the entry of the replica server under which a copy that it has becomes a replica."""
 
 
 def run(call: Call) -> dict[str, Any]:
@@ -99,11 +101,11 @@ def prepare(call: Call) -> Prepared:
             works.append(replica_plan.decide(side, machine, asked, found.get(machine.vm_id, ()), other))
         except HypervError as error:
             refused.append((machine, error))
-    works, more = _preflight(call, side, works, asked, peer, other)
+    works, more, seeds = _preflight(call, side, works, asked, peer, other)
     refused += more
     if choice.single and refused:
         raise refused[0][1]
-    return Prepared(side, other, peer, asked, choice, tuple(works), tuple(refused), _doomed(call, side, other, choice))
+    return Prepared(side, other, peer, asked, choice, tuple(works), tuple(refused), _doomed(call, side, other, choice), seeds)
 
 
 def choose(side: Side, params: Mapping[str, Any]) -> Choice:
@@ -125,9 +127,10 @@ def _disks_of(reader: CimReader, side: Side, choice: Choice, asked: Asked) -> di
 
 
 def _preflight(call: Call, side: Side, works: Sequence[Work], asked: Asked, peer: Host | None,
-               other: Side | None) -> tuple[list[Work], list[tuple[Machine, HypervError]]]:
-    """What only the other side, or the way to it, can tell; each target is asked once."""
+               other: Side | None) -> tuple[list[Work], list[tuple[Machine, HypervError]], dict[str, Authorization]]:
+    """What only the other side, or the way to it, can tell; each target is asked once. The last part: copies that become replicas."""
     fine, refused = [], []
+    seeds: dict[str, Authorization] = {}
     server: ServerFacts | None = None
     problems: dict[Target, HypervError | None] = {}
     for work in works:
@@ -136,6 +139,8 @@ def _preflight(call: Call, side: Side, works: Sequence[Work], asked: Asked, peer
             if target is not None and peer is not None and other is not None:
                 server = server or replica_server.read(peer.reader, other.system.build)
                 replica_plan.refuse_peer(side, work, asked, other, server)
+                if asked.copy == replica_plan.EXISTING and states.CREATE in work.steps:
+                    seeds[work.machine.vm_id] = next(entry for entry in server.authorizations if entry.admits(side.name))
             if target is not None:
                 if target not in problems:
                     problems[target] = _test(call, target)
@@ -145,7 +150,7 @@ def _preflight(call: Call, side: Side, works: Sequence[Work], asked: Asked, peer
             fine.append(work)
         except HypervError as error:
             refused.append((work.machine, error))
-    return fine, refused
+    return fine, refused, seeds
 
 
 def _test(call: Call, target: Target) -> HypervError | None:
@@ -222,7 +227,10 @@ def _shown(work: Work, *, before: bool) -> dict[str, Any]:
 
 def _apply(call: Call, prepared: Prepared, writer: CimWriter, peer: CimWriter | None) -> dict[str, Any]:
     tools = Tools(writer, call.clock, call.progress, Deadline(call.clock, call.params["timeout"]))
-    done = [replica_apply.carry_out(tools, prepared.side, work, prepared.asked) for work in prepared.works]
+    done = []
+    for work in prepared.works:
+        problem = _seed(prepared, work, tools, peer)
+        done.append(replica_apply.carry_out(tools, prepared.side, work, prepared.asked) if problem is None else Done(work, error=problem))
     if prepared.asked.goal == states.ABSENT:
         _end_other_side(prepared, done, tools, peer)
     for one in done:
@@ -233,6 +241,18 @@ def _apply(call: Call, prepared: Prepared, writer: CimWriter, peer: CimWriter | 
     side = replica_facts.read(writer, call.clock)
     other = replica_facts.read(peer, call.clock) if peer is not None else None
     return _result(prepared, done, side, other)
+
+
+def _seed(prepared: Prepared, work: Work, tools: Tools, peer: CimWriter | None) -> HypervError | None:
+    """Make the copy that the other host has a replica, where that is needed; why it failed."""
+    entry = prepared.seeds.get(work.machine.vm_id)
+    if entry is None or peer is None:
+        return None
+    try:
+        replica_apply.make_replica(replace(tools, writer=peer), work.machine, entry)
+    except HypervError as error:
+        return error
+    return None
 
 
 def _wait_only(call: Call, prepared: Prepared) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import rep
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.identity import NAMESPACE
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.jobs import JobFailed
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.replica_server import Authorization
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import replica_facts, replica_plan, replica_steps
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import replica_states as states
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_steps import Tools
@@ -27,6 +28,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replic
 
 _COPY_JOBS = (94, 107, 116, 117, 118, 121)
 _LONGEST_PAUSE = 30.0
+_REPLICA = 2
 _INVALID_PARAMETER, _BAD_PARAMETER = 32773, 0x80070057
 _GONE_WRONG = ("critical", "waiting_for_resynchronization", "suspended", "resynchronization_suspended", "disk_update_critical")
 
@@ -197,10 +199,18 @@ def _pause(tools: Tools, side: Side, work: Work, asked: Asked) -> None:
 
 
 def _request(tools: Tools, work: Work, step: str, what: str, state: int) -> None:
-    relation = replica_facts.read_relation(tools.writer, work.machine.vm_id)
-    _reach(tools, work, step, what, partial(
-        service.request_state, tools.writer, work.machine.reference, None if relation is None else relation.instance_id, state,
-        f"{what[0].upper()}{what[1:]} of {work.machine.name!r}"))
+    _reach(tools, work, step, what, partial(service.request_state, tools.writer, work.machine.reference, state,
+                                            f"{what[0].upper()}{what[1:]} of {work.machine.name!r}"))
+
+
+def make_replica(tools: Tools, machine: Machine, entry: Authorization) -> None:
+    """On the replica server: a copy that is there already becomes a replica. Raises as ``replica_steps.achieve``."""
+    def is_replica() -> bool:
+        return tools.writer.get(machine.reference).integer("ReplicationMode") == _REPLICA
+
+    if not is_replica():
+        replica_steps.achieve(tools, f"making {machine.name!r} a replica of the copy that is there", partial(
+            service.make_replica, tools.writer, machine.reference, entry.instance_id, entry.primary), is_replica)
 
 
 def _resync(tools: Tools, side: Side, work: Work, asked: Asked) -> None:

@@ -268,7 +268,12 @@ def refuse_peer(side: Side, work: Work, asked: Asked, peer: Side, server: Server
         raise HypervError(f"{peer.name} does not let {side.name} send replicas.", error_code="not_authorized",
                           hint="Add it to authorization of hyperv_replica_server there.")
     there = peer.machine(machine.vm_id)
-    if there is None or states.CREATE not in work.steps or states.REMOVE in work.steps:
+    if states.CREATE not in work.steps or states.REMOVE in work.steps:
+        return
+    if there is None:
+        if asked.copy == EXISTING:
+            raise HypervError(f"{peer.name} has no virtual machine with the GUID of {machine.name!r} to begin with.", error_code="no_seed",
+                              hint="Restore or import a copy there that keeps its GUID, or use initial_copy: network.")
         return
     if there.replication_mode == "primary":
         raise HypervError(f"{there.name!r} is a primary on {peer.name}, too: one machine cannot be replicated both ways.",
@@ -277,3 +282,6 @@ def refuse_peer(side: Side, work: Work, asked: Asked, peer: Side, server: Server
         raise HypervError(f"{peer.name} has a virtual machine with the GUID of {machine.name!r} already ({there.name!r}, "
                           f"{there.replication_mode}).", error_code="leftover_on_replica",
                           hint="If it is the copy of an earlier replication, begin with initial_copy: existing, or remove it there.")
+    if there.replication_mode == "none" and (there.state != "off" or any(one.vm_id == there.vm_id for one in peer.checkpoints)):
+        raise HypervError(f"{there.name!r} on {peer.name} cannot become the replica: it is {there.state}, or has checkpoints.",
+                          error_code="no_seed", hint="Turn it off there, and remove its checkpoints.")

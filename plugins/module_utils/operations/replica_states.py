@@ -34,7 +34,9 @@ _FAILOVER = Refusal("failover_in_progress", "A failover of it is not finished",
                     "Finish it with hyperv_replica_failover: planned again, commit, cancel or reverse.")
 _UNKNOWN = Refusal("replica_state_unknown", "It is in a state that is only reported", "Look at both hosts with hyperv_replica_info.")
 _DISKS = Refusal("disk_update_failed", "The change of its disks failed", "hyperv_replica_info shows the reasons of the host.")
-_NOT_YET = Refusal("not_replicating", "It is not replicating yet, so it cannot be paused", "Finish the first copy with state: present.")
+_NOT_YET = Refusal("not_replicating", "It is not replicating, so it cannot be paused", "Let it come to its end with state: present.")
+_CRITICAL = Refusal("replica_critical", "Replication has stopped by itself, and cannot be paused",
+                    "Nothing is sent now. hyperv_replica_info has the reasons; state: present resumes it.")
 _NOTHING = Refusal("not_replicated", "It is not replicated, so there is nothing to pause", "Begin with state: present.")
 
 _STOPPED: Mapping[str, Refusal] = {
@@ -48,8 +50,9 @@ _TABLE: Mapping[str, Mapping[str, str | Refusal | None]] = {
         **_STOPPED,
     },
     PAUSED: {
-        NONE: _NOTHING, "ready": _NOT_YET, "initial_replication": _NOT_YET, "replicating": PAUSE, "suspended": None, "critical": PAUSE,
-        "waiting_for_resynchronization": None, "resynchronizing": PAUSE, "resynchronization_suspended": None, "disk_update": WAIT,
+        NONE: _NOTHING, "ready": _NOT_YET, "initial_replication": _NOT_YET, "replicating": PAUSE, "suspended": None, "critical": _CRITICAL,
+        "waiting_for_resynchronization": None, "resynchronizing": _NOT_YET, "resynchronization_suspended": None,
+        "disk_update": _NOT_YET,
         **_STOPPED,
     },
     ABSENT: {

@@ -179,11 +179,10 @@ def _shut_down(hosts: Hosts, turn: Turn, turned: Turned) -> None:
 
 def _prepare(hosts: Hosts, turn: Turn, turned: Turned) -> None:
     tools = _source(hosts)
-    relation = replica_facts.read_relation(tools.writer, turn.machine.vm_id)
     what = f"sending the last changes of {turn.machine.name!r}"
     replica_steps.achieve(tools, what, partial(
-        service.request_state, tools.writer, turn.machine.reference, None if relation is None else relation.instance_id,
-        service.PREPARE_FAILOVER, what), _in(tools, turn, replica_pair.SYNCED), settle=max(60.0, tools.deadline.remaining()))
+        service.request_state, tools.writer, turn.machine.reference, service.PREPARE_FAILOVER, what),
+        _in(tools, turn, replica_pair.SYNCED), settle=max(60.0, tools.deadline.remaining()))
     last = replica_facts.read_relation(tools.writer, turn.machine.vm_id)
     turned.evidence.update({"last_changes_sent": iso(last.last_replicated) if last is not None else None, "lost_bytes": 0})
 
@@ -254,11 +253,9 @@ def _revert(hosts: Hosts, turn: Turn, turned: Turned) -> None:
 
 def _unprepare(hosts: Hosts, turn: Turn, turned: Turned) -> None:
     tools = _source(hosts)
-    relation = replica_facts.read_relation(tools.writer, turn.machine.vm_id)
     what = f"letting {turn.machine.name!r} replicate again"
     replica_steps.achieve(tools, what, partial(
-        service.request_state, tools.writer, turn.machine.reference, None if relation is None else relation.instance_id, service.RESUME,
-        what), _in(tools, turn, replica_pair.REPLICATING))
+        service.request_state, tools.writer, turn.machine.reference, service.RESUME, what), _in(tools, turn, replica_pair.REPLICATING))
 
 
 def _wait(hosts: Hosts, turn: Turn, turned: Turned) -> None:

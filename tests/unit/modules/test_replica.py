@@ -157,10 +157,33 @@ def test_a_lost_line_is_critical_with_the_reasons_of_the_host_and_comes_back(pai
         network(hv01).cut("HV01", "HV02")
     advance(hv01, 3600)
     assert hv01.run(hyperv_replica, name="sql01", check=True)["replica"]["state"] == "critical"
+    assert refused(hv01, state="paused").error_code == "replica_critical"
     with hv01.fleet.locked():
         network(hv01).mend("HV01", "HV02")
     done = hv01.run(hyperv_replica, name="sql01")
     assert (done["steps"], done["replica"]["state"]) == (["resume"], "replicating")
+
+
+def test_on_2012r2_it_is_paused_and_resumed_too(start_pair: StartPair) -> None:
+    hv01, _ = start_pair(spec("HV01", vm("sql01", SQL), os_version="2012R2"), spec("HV02", os_version="2012R2"))
+    hv01.run(hyperv_replica, name="sql01", **TO_HV02)
+    assert hv01.run(hyperv_replica, name="sql01", state="paused")["replica"]["state"] == "suspended"
+    assert hv01.run(hyperv_replica, name="sql01")["replica"]["state"] == "replicating"
+
+
+def test_a_copy_that_is_there_becomes_the_replica(start_pair: StartPair) -> None:
+    hv01, hv02 = start_pair(spec("HV01", vm("sql01", SQL)), spec("HV02", vm("sql01", SQL, state="off"), vm("web01", WEB)))
+    done = hv01.run(hyperv_replica, name="sql01", **TO_HV02, initial_copy="existing")
+    assert "failed" not in done, done["msg"]
+    assert (done["replica"]["state"], machine(hv02).replication_mode) == ("replicating", 2)
+    assert hv01.run(hyperv_replica, name="sql01", **TO_HV02, initial_copy="existing")["changed"] is False
+
+
+def test_there_is_no_seed(start_pair: StartPair) -> None:
+    hv01, hv02 = start_pair(spec("HV01", vm("sql01", SQL), vm("web01", WEB)), spec("HV02", vm("sql01", SQL)))
+    assert refused(hv01, **TO_HV02, initial_copy="existing").error_code == "no_seed"
+    assert refused(hv01, **{"name": "web01", **TO_HV02}, initial_copy="existing").error_code == "no_seed"
+    assert changes(hv01, hv02) == (0, 0)
 
 
 def test_the_first_copy_is_carried_and_taken_in(start_pair: StartPair) -> None:

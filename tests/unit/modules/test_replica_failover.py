@@ -83,6 +83,13 @@ def test_the_guest_is_shut_down_and_one_that_does_not_answer_is_left_alone(start
     assert (machine(hv01, WEB).state, machine(hv02, WEB).replication_mode) == ("running", 2)
 
 
+def test_a_planned_failover_between_hosts_of_2012r2(start_pair: StartPair) -> None:
+    hv01, hv02 = start_pair(spec("HV01", vm("sql01", SQL), os_version="2012R2"), spec("HV02", os_version="2012R2"))
+    hv01.run(hyperv_replica, name="sql01", server="hv02.example.test", frequency=30)
+    done = hv02.run(hyperv_replica_failover, **PLANNED)
+    assert ("failed" in done, machine(hv01).replication_mode, machine(hv02).replication_mode) == (False, 2, 1)
+
+
 def test_nothing_is_begun_that_could_not_be_reversed(start_pair: StartPair) -> None:
     hv01, hv02 = start_pair(spec("HV01", vm("sql01", SQL), server=replace(SERVER, authorizations=())), spec("HV02"))
     hv01.run(hyperv_replica, name="sql01", server="hv02.example.test")
@@ -109,7 +116,7 @@ def test_a_planned_failover_is_taken_back_from_where_it_stands(pair: tuple[Any, 
     hv01, hv02 = pair
     power_off(hv01)
     with hv01.session() as (session, clock):
-        service.request_state(CimWriter(session, clock), machine_reference(SQL), f"Microsoft:{SQL}\\HVR\\0", service.PREPARE_FAILOVER, "")
+        service.request_state(CimWriter(session, clock), machine_reference(SQL), service.PREPARE_FAILOVER, "")
     advance(hv01, 60)
     if failed_over:
         with hv02.session() as (session, clock):

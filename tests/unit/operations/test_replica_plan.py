@@ -189,7 +189,12 @@ def test_what_the_other_side_would_refuse_is_known_before(there: str | None, tol
 
 def test_a_copy_that_is_there_already_is_meant_when_it_is_said() -> None:
     found, wanted = side(), asked(server="hv02.example.test", copy="existing")
-    planner.refuse_peer(found, decide(found, wanted), wanted, side("none"), server("*.example.test"))
+    other = side("none")
+    seed = replace(other, machines=(replace(other.machines[0], state="off"),))
+    planner.refuse_peer(found, decide(found, wanted), wanted, seed, server("*.example.test"))
+    with pytest.raises(HypervError) as raised:
+        planner.refuse_peer(found, decide(found, wanted), wanted, other, server("*.example.test"))
+    assert raised.value.error_code == "no_seed"
 
 
 @pytest.mark.parametrize(("one", "words"), [
