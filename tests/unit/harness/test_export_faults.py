@@ -95,7 +95,8 @@ def recorded() -> dict[str, Recorded]:
 
 
 SEVERE = tuple(fault for fault in FAULTS if fault.thorough or fault.kill or fault.forever)
-TRIED = [*((APPLICATION, fault) for fault in FAULTS), *((made, fault) for made in (CRASH, AGAIN) for fault in SEVERE)]
+TRIED = [*((CRASH, fault) for fault in FAULTS if fault not in SEVERE),
+         *((made, fault) for made in (APPLICATION, AGAIN) for fault in SEVERE)]
 
 
 @pytest.mark.parametrize(("made", "fault"), TRIED, ids=lambda value: str(getattr(value, "name", value)).replace(" ", "_"))
