@@ -49,10 +49,10 @@ def test_all_sealed_bytes_come_back(sealed):
     part(b"x", 1).replace(b"octet-stream", b"octets") + b"--Encrypted Boundary--\r\n", b"--Encrypted Boundary\r\n" * 50_000,
 ])
 def test_anything_else(body):
-    begun = time.monotonic()
+    begun = time.process_time()
     with pytest.raises(SealError):
         list(sealed_parts(body))
-    assert time.monotonic() - begun < 2.0
+    assert time.process_time() - begun < 2.0
 
 
 PIECES = [b"--Encrypted Boundary", b"-- Encrypted Boundary", b"--", b"\r\n", b"\t", b"Length=3", b";Length=3", b"abc",

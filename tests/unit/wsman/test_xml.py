@@ -44,10 +44,10 @@ def test_what_xml_cannot_carry_is_refused(bad):
     b"<a>" * 100 + b"</a>" * 100, b"<a>" * 200_000 + b"</a>" * 200_000, '<a>ä</a>'.encode("latin-1"),
 ])
 def test_anything_else_is_one_kind_of_error(answer):
-    begun = time.monotonic()
+    begun = time.process_time()
     with pytest.raises(ProtocolError):
         xml.parse(answer)
-    assert time.monotonic() - begun < 2.0
+    assert time.process_time() - begun < 2.0
 
 
 @pytest.mark.parametrize("answer", [
