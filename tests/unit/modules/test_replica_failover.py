@@ -15,7 +15,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import rep
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import machine_reference
 from ansible_collections.agentless.hyperv.plugins.modules import hyperv_replica, hyperv_replica_failover, hyperv_replica_info
 from simulator.hyperv.spec import IntegrationSpec
-from unit.modules.replica_pair import SERVER, SQL, WEB, advance, changes, machine, network, spec, vm
+from unit.modules.replica_pair import SERVER, SQL, WEB, advance, changes, knobs, machine, network, spec, vm
 
 StartPair = Callable[..., tuple[Any, Any]]
 PLANNED = {"action": "planned", "name": "sql01", "peer": "hv01", "shutdown": "turn_off"}
@@ -203,6 +203,16 @@ def foreign(runner: Any) -> None:
     with runner.session() as (session, clock):
         service.begin_test(CimWriter(session, clock), machine_reference(SQL), None)
     advance(runner, 60)
+
+
+def test_a_test_machine_that_comes_connected_is_disconnected_before_it_starts(pair: tuple[Any, Any]) -> None:
+    _, hv02 = pair
+    knobs(hv02).test_connected = True
+    assert fail_over(hv02, action="test")["evidence"]["isolated"] is True
+    assert refused(hv02, action="test", test_switch="no such switch").error_code == "switch_not_found"
+    hv02.running.host.hyperv.switches.add("Lab")
+    done = fail_over(hv02, action="test", test_switch="Lab")
+    assert ("failed" in done, done["evidence"]["isolated"], done["leftovers"]) == (False, True, [])
 
 
 def test_a_guest_that_does_not_come_up_fails_the_test_and_its_machine_goes(start_pair: StartPair) -> None:
