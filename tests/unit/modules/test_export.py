@@ -258,6 +258,79 @@ def test_a_failed_export_leaves_nothing(start: Start, leaves: str, hresult: int,
     assert [path for path in real(runner, BASE).rglob("*") if path.is_file() or path.name.endswith(failed["run_id"])] == []
 
 
+def fill_half_way(runner: Runner) -> Callable[[], None]:
+    """While the host exports somebody else fills E: but for half of what the export needs. What ends that."""
+    files, path = runner.running.host.files, "E:\\video.bin"
+
+    def fill() -> None:
+        volume = files.resolve("E:\\").volume
+        files.write_file(path, b"v" * (volume.free_bytes - 2 * MIB))
+
+    def make_room() -> None:
+        with runner.fleet.locked():
+            files.remove_file(files.resolve(path))
+
+    with runner.fleet.locked():
+        knobs(runner).export_seconds = 100.0
+        runner.running.host.clock.call_later(40.0, fill)
+    return make_room
+
+
+@pytest.mark.parametrize(("consistency", "leaves"), [("application", "files"), ("crash", "nothing")])
+def test_a_volume_that_fills_half_way_costs_nothing_but_the_export(start: Start, consistency: str, leaves: str) -> None:
+    runner = start_with(start, volumes=(VolumeSpec("C:"), VolumeSpec("D:"), VolumeSpec("E:", 32 * MIB)))
+    with runner.fleet.locked():
+        knobs(runner).failed_export_leaves = leaves
+    make_room = fill_half_way(runner)
+    failed = export(runner, consistency=consistency)
+    assert (failed["failed"], failed["error_code"], failed["leftovers"]) == (True, "destination_full", [])
+    assert 40 <= failed["job"]["percent"] <= 80
+    assert [path.name for path in real(runner, "E:\\").rglob("*") if path.is_file()] == ["video.bin"]
+    assert left_on_host(runner) == {}
+    make_room()
+    healed = export(runner, consistency=consistency, max_age="20h", verify="sha256")
+    assert (healed["changed"], healed["consistency"]["achieved"], healed["leftovers"]) == (True, consistency, [])
+
+
+def test_what_cannot_be_removed_of_a_full_volume_is_told_and_goes_with_the_next_run(start: Start) -> None:
+    runner = start_with(start, volumes=(VolumeSpec("C:"), VolumeSpec("D:"), VolumeSpec("E:", 32 * MIB)))
+    files = runner.running.host.files
+    held: list[Any] = []
+
+    def scan() -> None:
+        """Somebody's scanner opens what is written already, and lets nobody delete it."""
+        base = files.real_path(BASE)
+        file = next(path for path in base.rglob("*") if path.is_file()).relative_to(base)
+        place = files.resolve("\\".join((BASE, *file.parts)))
+        held.append((place, files.hold(place, "scanner", share_read=True, share_write=True)))
+
+    with runner.fleet.locked():
+        knobs(runner).failed_export_leaves = "files"
+        runner.running.host.clock.call_later(45.0, scan)
+    make_room = fill_half_way(runner)
+    failed = export(runner, consistency="crash")
+    assert (failed["error_code"], {one["kind"] for one in failed["leftovers"]}) == ("destination_full", {"incomplete_copy", "intent"})
+    make_room()
+    with runner.fleet.locked():
+        files.release(*held[0])
+    healed = export(runner, consistency="crash")
+    assert (healed["changed"], healed["leftovers"], left_on_host(runner)) == (True, [], {})
+    assert len(list(real(runner, BASE).rglob("*.vhdx"))) == 1
+
+
+def test_no_byte_of_a_disk_comes_through_the_controller(start: Start) -> None:
+    spent = []
+    for size in (4 * MIB, 40 * MIB):
+        runner = start_with(start, machine("a", disks=(DiskSpec("D:\\VMs\\a\\a.vhdx", kind="fixed", size=size),)))
+        before = runner.running.host.counters.snapshot()
+        done = export(runner, verify="sha256")
+        used = runner.running.host.counters.since(before)
+        spent.append((done["manifest"]["size"], used.requests, used.bytes_in + used.bytes_out))
+    (small, requests, little), (large, as_many, as_little) = spent
+    assert (large - small, as_many) == (36 * MIB, requests)
+    assert abs(as_little - little) < 2000  # the digits of sizes
+
+
 def test_a_chain_that_stays_locked_is_told(start: Start) -> None:
     runner = start_with(start)
     with runner.fleet.locked():
