@@ -72,7 +72,9 @@ options:
   excluded_disks:
     description:
       - Do not replicate these disks, such as one that only holds a page file. An empty list replicates all, also those that came later.
-      - With neither this nor O(included_disks) the disks of a replication stay as they are.
+      - With neither this nor O(included_disks) the disks of a replication stay as they are, and those that are left out are told, in
+        RV(disks_left_out) and by a warning.
+      - On Windows Server 2012 R2 a disk that is taken in later needs a resynchronisation, and so O(allow_resync).
     type: list
     elements: str
   auto_resync:
@@ -104,6 +106,7 @@ options:
   initial_copy_at:
     description:
       - Begin the first copy at this time, within seven days, such as V(2026-03-01T22:00:00Z). Without an offset it is UTC.
+      - A time that is over fails where a first copy is needed, and does not matter where there is one.
       - A copy of a later time is not waited for.
     type: str
   media_folder:
@@ -204,6 +207,7 @@ results:
     health_issues: {description: "What the host says is wrong, in its language.", type: list, elements: str, returned: when it says so}
     replica: {description: RV(replica)., type: dict, returned: always}
     peer_replica: {description: The same as the O(peer) sees it., type: dict, returned: always}
+    disks_left_out: {description: RV(disks_left_out)., type: list, elements: str, returned: always}
     steps: {description: RV(steps)., type: list, elements: str, returned: always}
     leftovers: {description: RV(leftovers)., type: list, elements: dict, returned: always}
 vm:
@@ -228,6 +232,11 @@ peer_replica:
   description: RV(replica) as the O(peer) sees it; null without a peer, or when it has no such machine.
   returned: with O(name) or O(vm_id)
   type: dict
+disks_left_out:
+  description: Virtual disks that are not replicated, where the task names neither O(included_disks) nor O(excluded_disks).
+  returned: with O(name) or O(vm_id)
+  type: list
+  elements: str
 steps:
   description: What was done, in this order.
   returned: with O(name) or O(vm_id)

@@ -97,6 +97,14 @@ def included(settings: Instance, found: Collection[Disk]) -> tuple[Disk, ...]:
     return tuple(disk for disk in found if any(names_disk(entry, disk) for entry in entries))
 
 
+def left_out(settings: Instance, found: Collection[Disk]) -> tuple[str, ...]:
+    """Paths of the virtual disks of a machine that its relation does not include; none where the host names no disk at all."""
+    if not settings.texts("IncludedDisks"):
+        return ()
+    there = included(settings, found)
+    return tuple(disk.path or "" for disk in found if disk.kind == "virtual" and disk not in there)
+
+
 def is_meant(disk: Disk, wanted: str) -> bool:
     """Whether a path, or the name of a file alone, means a disk."""
     path = (disk.path or "").casefold()

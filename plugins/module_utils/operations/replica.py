@@ -88,19 +88,26 @@ def _moment(text: str | None) -> datetime | None:
 
 
 def prepare(call: Call) -> Prepared:
-    """Read both hosts and decide. Six requests a side when there is nothing to do. Raises HypervError for what concerns the whole task."""
+    """Read both hosts and decide. Seven requests when there is nothing to do, six of the peer.
+
+    Raises HypervError for what concerns the whole task.
+    """
     asked = asked_from(call.params)
     side = replica_facts.read(call.reader, call.clock)
     peer = call.open_peer(call.params["peer"]) if call.params["peer"] else None
     other = replica_facts.read(peer.reader, call.clock) if peer is not None else None
     choice = choose(side, call.params)
-    found = _disks_of(call.reader, side, choice, asked)
+    found = _disks_of(call.reader, choice, asked)
     works, refused = [], []
     for machine in choice.machines:
         try:
             works.append(replica_plan.decide(side, machine, asked, found.get(machine.vm_id, ()), other))
         except HypervError as error:
             refused.append((machine, error))
+    for work in works:
+        if work.left_out:
+            call.warn(f"{work.machine.name}: not replicated: {', '.join(work.left_out)}. excluded_disks: [] takes all disks in; name them "
+                      "there to leave them out.")
     works, more, seeds = _preflight(call, side, works, asked, peer, other)
     refused += more
     if choice.single and refused:
@@ -116,12 +123,10 @@ def choose(side: Side, params: Mapping[str, Any]) -> Choice:
     return checkpoint_choice.choose_among(side.machines, params)
 
 
-def _disks_of(reader: CimReader, side: Side, choice: Choice, asked: Asked) -> dict[str, list[Disk]]:
-    """The disks of all machines, one request; only where a relation is made or its disks are named."""
-    needed = asked.goal == states.REPLICATING and (
-        asked.names_disks or asked.allow_reseed or any(side.state(one.vm_id) == states.NONE for one in choice.machines))
+def _disks_of(reader: CimReader, choice: Choice, asked: Asked) -> dict[str, list[Disk]]:
+    """The virtual disks of all machines, one request: no other ones are replicated."""
     found: dict[str, list[Disk]] = {}
-    for disk in disks.read_disks(reader) if needed else ():
+    for disk in disks.read_virtual_disks(reader) if asked.goal == states.REPLICATING and choice.machines else ():
         found.setdefault(disk.owner_id, []).append(disk)
     return found
 
@@ -298,6 +303,7 @@ def _result(prepared: Prepared, done: Sequence[Done], side: Side, other: Side | 
         there = other.machine(machine.vm_id) if other is not None else None
         entries.append({
             "vm": checkpoint_choice.label(machine), "replica": replica_result.entry(side, machine),
+            "disks_left_out": list(one.work.left_out),
             "peer_replica": None if other is None or there is None else replica_result.entry(other, there),
             **replica_apply.result_of(one)})
     entries += [checkpoint_choice.failed_entry(machine, error) for machine, error in prepared.refused]

@@ -77,7 +77,7 @@ def carry_out(tools: Tools, side: Side, work: Work, asked: Asked) -> Done:
             if step != states.WAIT:
                 _STEPS[step](tools, side, work, asked)
                 done.done.append(step)
-        if states.RESUME in done.done:
+        if states.RESUME in done.done or work.disks is not None:
             _go_on(tools, side, work, asked, done)
     except HypervError as error:
         done.error = with_issues(tools.writer, work.machine.vm_id, error)
@@ -85,7 +85,7 @@ def carry_out(tools: Tools, side: Side, work: Work, asked: Asked) -> Done:
 
 
 def _go_on(tools: Tools, side: Side, work: Work, asked: Asked, done: Done) -> None:
-    """Where a relation goes that is resumed only the host knows: it may have to be resynchronised."""
+    """Where a relation goes that is resumed, or gets another disk, only the host knows: it may have to be resynchronised."""
     relation = replica_facts.read_relation(tools.writer, work.machine.vm_id)
     step = states.next_step(states.NONE if relation is None else relation.state, asked.goal)
     if step != states.RESYNC:

@@ -70,12 +70,9 @@ def _left_out(reader: CimReader, side: Side, choice: Choice) -> dict[str, list[s
     """The virtual disks of primaries that are not replicated: those that somebody left out, and those that came later; one request."""
     primaries = {one.vm_id: replica_settings.of_machine(side.settings, one.vm_id) for one in choice.machines
                  if one.replication_mode == "primary"}
-    found: dict[str, list[str]] = {}
-    for disk in disks.read_virtual_disks(reader) if any(primaries.values()) else ():
-        settings = primaries.get(disk.owner_id)
-        if settings is not None and settings.texts("IncludedDisks") and not replica_settings.included(settings, (disk,)):
-            found.setdefault(disk.owner_id, []).append(disk.path or "")
-    return found
+    known = disks.read_virtual_disks(reader) if any(primaries.values()) else ()
+    return {vm_id: list(replica_settings.left_out(row, [disk for disk in known if disk.owner_id == vm_id]))
+            for vm_id, row in primaries.items() if row is not None}
 
 
 def _entry(call: Call, machine: Machine, side: Side, other: Side | None, peer: CimReader | None,

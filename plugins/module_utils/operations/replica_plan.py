@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim import rows
@@ -21,6 +21,9 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replic
 
 MODIFY = "modify"
 NETWORK, EXISTING, MEDIA, NO_COPY = "network", "existing", "media", "none"
+BUILD_2016 = 14393
+"""Before it a disk that is taken in later needs a resynchronisation."""
+_A_WEEK = timedelta(days=7)
 _RANGES = (("port", 1, 65535), ("recovery_history", 0, 24), ("app_consistent_interval", 0, 12))
 
 
@@ -48,8 +51,8 @@ class Asked:
 
     @property
     def names_disks(self) -> bool:
-        """Whether the disks of the machine have to be known."""
-        return self.included is not None or self.excluded is not None
+        """Whether the task says which disks are replicated."""
+        return self.goal == states.REPLICATING and (self.included is not None or self.excluded is not None)
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ class Work:
     after: Mapping[str, Any] | None = None
     disks: tuple[Disk, ...] | None = None
     disks_before: tuple[Disk, ...] = ()
+    left_out: tuple[str, ...] = ()
+    """Paths of virtual disks that are not replicated, and that the task does not name: they came later, or somebody left them out."""
 
     @property
     def writes(self) -> bool:
@@ -142,11 +147,20 @@ def _take_in(side: Side, machine: Machine, asked: Asked) -> Work:
 
 def _create(side: Side, machine: Machine, asked: Asked, disks: Sequence[Disk]) -> Work:
     steps = _trimmed(states.steps_from(states.NONE, asked.goal), asked)
+    if states.COPY in steps:
+        _check_moment(asked.copy_at, side.system.local_time)
     after = _with_defaults(asked.settings, {})
     _check_together(after)
     changes = rows.differences(replica_settings.ROWS, {}, after, side.system.build)
     chosen = _chosen(machine, disks, asked)
     return Work(machine, states.NONE, steps, changes, {}, rows.after({}, changes), chosen)
+
+
+def _check_moment(moment: datetime | None, now: datetime) -> None:
+    """A first copy begins within seven days (operations 7.3). The host would refuse it when the relation is made already."""
+    if moment is not None and not now <= moment <= now + _A_WEEK:
+        raise HypervError(f"initial_copy_at is {moment.isoformat()}, which is not within seven days from now ({now.isoformat()}).",
+                          error_code="invalid_option", hint="Leave it out to copy now.")
 
 
 def _with_defaults(settings: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,6 +207,8 @@ def _change(side: Side, machine: Machine, asked: Asked, disks: Sequence[Disk], p
         chosen = None
     reason = _reseed_reason(machine, current, changes, chosen, there, peer)
     steps = states.steps_from(state, asked.goal)
+    if states.COPY in steps:
+        _check_moment(asked.copy_at, side.system.local_time)
     if reason is not None and not asked.allow_reseed:
         raise HypervError(f"{reason} The copy of {machine.name!r} would be lost, and made again from the beginning.",
                           error_code="reseed_needed", hint="Set allow_reseed: true if that is meant.")
@@ -202,10 +218,21 @@ def _change(side: Side, machine: Machine, asked: Asked, disks: Sequence[Disk], p
         known = {name: value for name, value in new.items() if value is not None}
         fresh = rows.differences(replica_settings.ROWS, {}, known, side.system.build)
         return Work(machine, state, (states.REMOVE, *_trimmed(rest, asked)), fresh, current, after, _chosen(machine, disks, asked), there)
-    if states.RESYNC in steps and not asked.allow_resync:
+    more = chosen is not None and not {disk.instance_id for disk in chosen} <= {disk.instance_id for disk in there}
+    if (states.RESYNC in steps or (more and side.system.build < BUILD_2016)) and not asked.allow_resync:
         raise resync_required(machine)
-    return Work(machine, state, ((MODIFY,) if changes or chosen is not None else ()) + _trimmed(steps, asked, state), changes, current,
-                after, chosen, there)
+    rest = _trimmed(steps, asked, state)
+    if changes or chosen is not None:
+        # the set of disks is changed while it replicates, so after a pause has ended
+        at = 1 if chosen is not None and rest[:1] == (states.RESUME,) else 0
+        rest = (*rest[:at], MODIFY, *rest[at:])
+    return Work(machine, state, rest, changes, current, after, chosen, there,
+                () if asked.goal != states.REPLICATING or asked.names_disks else _left_out(side, machine, disks))
+
+
+def _left_out(side: Side, machine: Machine, disks: Sequence[Disk]) -> tuple[str, ...]:
+    row = replica_settings.of_machine(side.settings, machine.vm_id)
+    return () if row is None else replica_settings.left_out(row, disks)
 
 
 def resync_required(machine: Machine) -> HypervError:

@@ -49,7 +49,8 @@ def achieve(tools: Tools, what: str, begin: Callable[[], Reference | None], reac
                 tools.progress(f"{error.message} It is so all the same.")
                 return
             raise
-        if until(tools, reached, settle):
+        # a request that never arrived is not waited for as long as one that did
+        if until(tools, reached, min(settle, _SETTLE) if isinstance(problem, OutcomeUnknown) else settle):
             return
         if not isinstance(problem, OutcomeUnknown):
             break

@@ -1,0 +1,140 @@
+# Copyright (c) 2026, The agentless.hyperv authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""hyperv_replica when time has gone on: a disk that came later, a resynchronisation, a first copy of a later hour."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
+from ansible_collections.agentless.hyperv.plugins.modules import hyperv_replica
+from simulator.hyperv.hardware import attach_disk
+from simulator.hyperv.spec import DiskSpec
+from unit.modules.replica_pair import KIB, SQL, advance, changes, knobs, machine, network, spec, vm
+
+StartPair = Callable[..., tuple[Any, Any]]
+TO_HV02 = {"server": "hv02.example.test", "peer": "hv02"}
+LATER = "D:\\VMs\\later.vhdx"
+
+
+def refused(runner: Any, **params: Any) -> HypervError:
+    with pytest.raises(HypervError) as raised:
+        runner.run(hyperv_replica, **{"name": "sql01", **params})
+    return raised.value
+
+
+def state(runner: Any) -> int:
+    found: int = machine(runner).relations[0].state
+    return found
+
+
+def replicated(start_pair: StartPair, os_version: str = "2022") -> tuple[Any, Any]:
+    pair = start_pair(spec("HV01", vm("sql01", SQL), os_version=os_version), spec("HV02", os_version=os_version))
+    pair[0].run(hyperv_replica, name="sql01", **TO_HV02, frequency=30)
+    return pair
+
+
+def with_a_later_disk(start_pair: StartPair, os_version: str) -> tuple[Any, Any]:
+    pair = replicated(start_pair, os_version)
+    with pair[0].fleet.locked():
+        attach_disk(machine(pair[0]), DiskSpec(LATER, size=4 * KIB * KIB, block_size=KIB * KIB, content=b"later"))
+    return pair
+
+
+# -- a disk that came later ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("os_version", ["2012R2", "2022"])
+def test_a_disk_that_came_later_is_told_and_left_alone(start_pair: StartPair, os_version: str) -> None:
+    hv01, hv02 = with_a_later_disk(start_pair, os_version)
+    before = changes(hv01, hv02)
+    done = hv01.run(hyperv_replica, name="sql01")
+    assert (done["changed"], done["disks_left_out"], changes(hv01, hv02)) == (False, [LATER], before)
+    assert [LATER in line for line in hv01.told.warnings] == [True]
+    assert len(machine(hv02).disks) == 1
+
+
+@pytest.mark.parametrize("os_version", ["2012R2", "2022"])
+def test_a_disk_that_came_later_is_left_out_as_declared(start_pair: StartPair, os_version: str) -> None:
+    hv01, hv02 = with_a_later_disk(start_pair, os_version)
+    before = changes(hv01, hv02)
+    done = hv01.run(hyperv_replica, name="sql01", excluded_disks=["later.vhdx"])
+    assert (done["changed"], done["disks_left_out"], hv01.told.warnings, changes(hv01, hv02)) == (False, [], [], before)
+
+
+@pytest.mark.parametrize("os_version", ["2016", "2022"])
+def test_a_disk_that_came_later_is_taken_in(start_pair: StartPair, os_version: str) -> None:
+    hv01, hv02 = with_a_later_disk(start_pair, os_version)
+    (kept,) = machine(hv02).disks
+    done = hv01.run(hyperv_replica, name="sql01", excluded_disks=[])
+    assert (done["steps"], done["replica"]["state"]) == (["modify"], "replicating")
+    assert (len(machine(hv02).disks), machine(hv02).disks[0]) == (2, kept)
+    before = changes(hv01, hv02)
+    again = hv01.run(hyperv_replica, name="sql01", excluded_disks=[])
+    assert (again["changed"], again["disks_left_out"], changes(hv01, hv02)) == (False, [], before)
+
+
+def test_on_2012r2_a_disk_that_is_taken_in_needs_a_resynchronisation(start_pair: StartPair) -> None:
+    hv01, hv02 = with_a_later_disk(start_pair, "2012R2")
+    before = changes(hv01, hv02)
+    assert refused(hv01, excluded_disks=[]).error_code == "resync_required"
+    assert changes(hv01, hv02) == before
+    done = hv01.run(hyperv_replica, name="sql01", excluded_disks=[], allow_resync=True)
+    assert (done.get("failed", False), done["steps"], done["replica"]["state"]) == (False, ["modify", "resynchronize"], "replicating")
+    assert len(machine(hv02).disks) == 2
+
+
+def test_a_disk_is_taken_in_when_a_pause_ends(start_pair: StartPair) -> None:
+    hv01, hv02 = with_a_later_disk(start_pair, "2022")
+    paused = hv01.run(hyperv_replica, name="sql01", state="paused", excluded_disks=[])
+    assert (paused["steps"], state(hv01)) == (["pause"], 7)
+    done = hv01.run(hyperv_replica, name="sql01", excluded_disks=[])
+    assert (done["steps"], done["replica"]["state"], len(machine(hv02).disks)) == (["resume", "modify"], "replicating", 2)
+
+
+# -- a resynchronisation -------------------------------------------------------------------------------------------------
+
+
+def test_a_resynchronisation_is_refused_until_it_is_allowed(start_pair: StartPair) -> None:
+    hv01, hv02 = replicated(start_pair)
+    with hv01.fleet.locked():
+        knobs(hv01).log_share = -1.0
+        network(hv01).cut("HV01", "HV02")
+    advance(hv01, 120)
+    with hv01.fleet.locked():
+        network(hv01).mend("HV01", "HV02")
+    assert state(hv01) == 9
+    before = changes(hv01, hv02)
+    error = refused(hv01)
+    assert (error.error_code, changes(hv01, hv02)) == ("resync_required", before)
+    assert hv01.run(hyperv_replica, name="sql01", allow_resync=True, check=True)["steps"] == ["resynchronize"]
+    done = hv01.run(hyperv_replica, name="sql01", allow_resync=True)
+    assert (done["changed"], done["steps"], done["replica"]["state"]) == (True, ["resynchronize"], "replicating")
+    assert any("copying to the replica server" in line for line in hv01.told.progress)
+    assert hv01.run(hyperv_replica, name="sql01", allow_resync=True)["changed"] is False
+
+
+# -- a first copy of a later hour ----------------------------------------------------------------------------------------
+
+
+def test_a_first_copy_begins_at_its_hour(start_pair: StartPair) -> None:
+    hv01, hv02 = start_pair(spec("HV01", vm("sql01", SQL)), spec("HV02"))
+    now: datetime = hv01.running.host.clock.now().astimezone(UTC)
+    for wrong in (now - timedelta(minutes=1), now + timedelta(days=8)):
+        assert refused(hv01, **TO_HV02, initial_copy_at=wrong.isoformat()).error_code == "invalid_option"
+    assert changes(hv01, hv02) == (0, 0)
+    params = {"name": "sql01", **TO_HV02, "frequency": 30, "initial_copy_at": (now + timedelta(hours=2)).isoformat()}
+    done = hv01.run(hyperv_replica, **params)
+    assert (done["steps"], done["replica"]["state"]) == (["create", "copy"], "initial_replication")
+    advance(hv01, 3600)
+    before = changes(hv01, hv02)
+    again = hv01.run(hyperv_replica, **params)
+    assert (again["changed"], again["replica"]["state"], changes(hv01, hv02)) == (False, "initial_replication", before)
+    assert machine(hv02).disks[0].leaf.made is False
+    advance(hv01, 3600)
+    late = hv01.run(hyperv_replica, **{name: value for name, value in params.items() if name != "initial_copy_at"})
+    assert (late["changed"], late["replica"]["state"], machine(hv02).disks[0].leaf.made) == (False, "replicating", True)
+    assert hv01.run(hyperv_replica, **params)["changed"] is False
