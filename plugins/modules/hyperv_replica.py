@@ -131,7 +131,8 @@ options:
   remove_replica_vm:
     description:
       - With O(state=absent), delete the virtual machine that was the replica, on this host or on the O(peer). Its disks stay.
-      - Only what is a replica and off is deleted.
+      - Only what is a replica and off is deleted. It is marked in its notes before its relation ends, so that the next run within a week
+        finishes what one that died left.
     type: bool
     default: false
   peer:

@@ -32,6 +32,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkp
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_apply import Done
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_facts import REPLICA_MODES, Side
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_plan import Asked, Target, Work
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection import replica_marks
 
 _GOALS: Mapping[str, str] = {"present": states.REPLICATING, "paused": states.PAUSED, "absent": states.ABSENT}
 REMOVED_THERE = "removed_on_peer"
@@ -167,7 +168,10 @@ def _test(call: Call, target: Target) -> HypervError | None:
 
 
 def _doomed(call: Call, side: Side, other: Side | None, choice: Choice) -> tuple[tuple[Side, Machine], ...]:
-    """The replica machines that are deleted with their relation; only what is a replica now is one. Raises HypervError."""
+    """The replica machines that are deleted with their relation: what is a replica now, or was one when a run that died marked it.
+
+    Raises HypervError ``replica_running``.
+    """
     if call.params["state"] != "absent" or not call.params["remove_replica_vm"]:
         return ()
     found = []
@@ -179,7 +183,14 @@ def _doomed(call: Call, side: Side, other: Side | None, choice: Choice) -> tuple
                     raise HypervError(f"The replica of {machine.name!r} on {host.name} is {machine.state}, so it is not deleted.",
                                       error_code="replica_running", hint="A replica that runs is a failover. Nothing was done.")
                 found.append((host, machine))
+            elif machine is not None and machine.replication_mode == "none" and machine.state == "off" and _is_doomed(host, machine):
+                found.append((host, machine))
     return tuple(found)
+
+
+def _is_doomed(side: Side, machine: Machine) -> bool:
+    notes = machine.settings.notes if machine.settings is not None else None
+    return replica_marks.is_doomed(notes, machine.vm_id, side.system.local_time)
 
 
 # -- plan ----------------------------------------------------------------------------------------------------------------
@@ -234,7 +245,7 @@ def _apply(call: Call, prepared: Prepared, writer: CimWriter, peer: CimWriter | 
     tools = Tools(writer, call.clock, call.progress, Deadline(call.clock, call.params["timeout"]))
     done = []
     for work in prepared.works:
-        problem = _seed(prepared, work, tools, peer)
+        problem = _seed(prepared, work, tools, peer) or _doom(prepared, work, tools, peer)
         done.append(replica_apply.carry_out(tools, prepared.side, work, prepared.asked) if problem is None else Done(work, error=problem))
     if prepared.asked.goal == states.ABSENT:
         _end_other_side(prepared, done, tools, peer)
@@ -257,6 +268,17 @@ def _seed(prepared: Prepared, work: Work, tools: Tools, peer: CimWriter | None) 
         replica_apply.make_replica(replace(tools, writer=peer), work.machine, entry)
     except HypervError as error:
         return error
+    return None
+
+
+def _doom(prepared: Prepared, work: Work, tools: Tools, peer: CimWriter | None) -> HypervError | None:
+    """Mark the replicas that go: without its relation nothing else says what a machine was. Why that failed."""
+    for side, machine in prepared.doomed:
+        if machine.vm_id == work.machine.vm_id and not _is_doomed(side, machine):
+            try:
+                replica_apply.doom(replace(tools, writer=peer) if peer is not None and side is prepared.other else tools, side, machine)
+            except HypervError as error:
+                return error
     return None
 
 

@@ -1,11 +1,16 @@
 # Copyright (c) 2026, The agentless.hyperv authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The mark in the notes of a test machine that says that it is ours: of which replica, and which machine it is itself."""
+"""Marks in notes: of a test machine, that it is ours, of which replica; of a replica, that it is deleted when its relation has ended."""
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 
+HOLDS = timedelta(days=7)
+"""How long a mark for deletion is followed. Later somebody may have put the machine to use."""
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+_DOOMED = re.compile(r"\[agentless\.hyperv replica to be deleted vm=([0-9A-F-]{36}) at=(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)\]")
 _MARK = re.compile(r"\[agentless\.hyperv test failover of=([0-9A-F-]{36}) test=([0-9A-F-]{36})\]")
 
 
@@ -19,3 +24,22 @@ def stamped(notes: str | None, replica_id: str, test_id: str) -> str:
 def is_ours(notes: str | None, replica_id: str, test_id: str) -> bool:
     """Whether the notes say that this very machine is a test of ours of this very replica."""
     return (replica_id, test_id) in _MARK.findall(notes or "")
+
+
+def doomed(notes: str | None, vm_id: str, now: datetime) -> str:
+    """The notes with the mark for deletion at their end, in place of an older one."""
+    kept = _DOOMED.sub("", notes or "").strip()
+    mark = f"[agentless.hyperv replica to be deleted vm={vm_id} at={now.astimezone(UTC).strftime(_TIME)}]"
+    return f"{kept}\n{mark}" if kept else mark
+
+
+def is_doomed(notes: str | None, vm_id: str, now: datetime) -> bool:
+    """Whether the notes say that this very machine is to be deleted, and have not said so for too long."""
+    for marked, text in _DOOMED.findall(notes or ""):
+        try:
+            at = datetime.strptime(text, _TIME).replace(tzinfo=UTC)
+        except ValueError:
+            continue  # digits that are no time
+        if marked == vm_id and timedelta(minutes=-5) <= now - at <= HOLDS:
+            return True
+    return False

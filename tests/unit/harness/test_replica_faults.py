@@ -129,6 +129,8 @@ def ended(seen: Seen) -> Iterator[str]:
         yield "the primary does not run any more"
     if seen.ending.succeeded and any(relations(seen)):
         yield f"success, and relations are left: {relations(seen)}"
+    if seen.ending.succeeded and SQL in seen.others["HV02"].hyperv.machines:
+        yield "success, and the replica is still there"
 
 
 END = Operation(

@@ -138,3 +138,50 @@ def test_a_first_copy_begins_at_its_hour(start_pair: StartPair) -> None:
     late = hv01.run(hyperv_replica, **{name: value for name, value in params.items() if name != "initial_copy_at"})
     assert (late["changed"], late["replica"]["state"], machine(hv02).disks[0].leaf.made) == (False, "replicating", True)
     assert hv01.run(hyperv_replica, **params)["changed"] is False
+
+
+# -- the end of a replica, in two runs -----------------------------------------------------------------------------------
+
+
+END = {"name": "sql01", "state": "absent", "peer": "hv02", "remove_replica_vm": True}
+
+
+def interrupted(hv01: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The controller is gone when the relations have ended and the replica is to be deleted."""
+    def gone(*_arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_apply.destroy", gone)
+        hv01.run(hyperv_replica, **END)
+
+
+def test_the_next_run_deletes_the_replica_that_a_dead_one_left(start_pair: StartPair, monkeypatch: pytest.MonkeyPatch) -> None:
+    hv01, hv02 = replicated(start_pair)
+    interrupted(hv01, monkeypatch)
+    assert (machine(hv01).relations, machine(hv02).relations, machine(hv02).replication_mode) == ([], [], 0)
+    assert hv01.run(hyperv_replica, **{**END, "remove_replica_vm": False})["changed"] is False
+    done = hv01.run(hyperv_replica, **END)
+    assert (done["changed"], done["steps"], SQL in hv02.running.host.hyperv.machines) == (True, ["deleted_replica"], False)
+    before = changes(hv01, hv02)
+    assert (hv01.run(hyperv_replica, **END)["changed"], changes(hv01, hv02)) == (False, before)
+
+
+@pytest.mark.parametrize("change", [{"notes": ""}, {"state": "running"}])
+def test_a_machine_that_was_no_replica_or_runs_is_not_deleted(
+        start_pair: StartPair, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]) -> None:
+    hv01, hv02 = replicated(start_pair)
+    interrupted(hv01, monkeypatch)
+    with hv02.fleet.locked():
+        for name, value in change.items():
+            setattr(machine(hv02), name, value)
+    assert hv01.run(hyperv_replica, **END)["changed"] is False
+    assert SQL in hv02.running.host.hyperv.machines
+
+
+def test_a_mark_for_deletion_ends_after_a_week(start_pair: StartPair, monkeypatch: pytest.MonkeyPatch) -> None:
+    hv01, hv02 = replicated(start_pair)
+    interrupted(hv01, monkeypatch)
+    advance(hv02, 8 * 86400)
+    assert hv01.run(hyperv_replica, **END)["changed"] is False
+    assert SQL in hv02.running.host.hyperv.machines

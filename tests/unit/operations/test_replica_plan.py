@@ -217,3 +217,14 @@ def test_a_test_machine_is_ours_only_under_its_own_mark() -> None:
     assert replica_marks.is_ours(other, VM, VM)
     assert not replica_marks.is_ours(other, VM, test_id)
     assert not replica_marks.is_ours(None, VM, VM)
+
+
+def test_a_mark_for_deletion_means_one_machine_for_a_week() -> None:
+    notes = replica_marks.doomed(replica_marks.doomed("SQL of the shop", VM, NOW - timedelta(days=3)), VM, NOW)
+    assert notes == f"SQL of the shop\n[agentless.hyperv replica to be deleted vm={VM} at=2026-03-01T12:00:00Z]"
+    assert replica_marks.is_doomed(notes, VM, NOW + timedelta(days=7))
+    assert not replica_marks.is_doomed(notes, VM, NOW + timedelta(days=7, seconds=1))
+    assert not replica_marks.is_doomed(notes, VM, NOW - timedelta(hours=1))
+    assert not replica_marks.is_doomed(notes, VM.replace("1", "2"), NOW)
+    assert not replica_marks.is_doomed(notes.replace("03-01", "99-99"), VM, NOW)
+    assert not replica_marks.is_doomed(None, VM, NOW)
