@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The agentless.hyperv authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The folder of one export: made, looked into, given its manifest, or taken away again; on a volume by programs, at a share by tasks."""
+"""The folder of one export: made, looked into, and given its manifest; on a volume by programs, at a share by tasks."""
 from __future__ import annotations
 
 import hashlib
@@ -10,9 +10,7 @@ from datetime import timedelta
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Deadline
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations import cleanup_copies, destinations
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations.cleanup_copies import IncompleteCopy
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations.cleanup_shares import ShareWork
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import destinations
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_work import Tools
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import manifest as manifests
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import Manifest
@@ -22,7 +20,6 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.windows.files imp
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.job_runs import JobEnd
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.jobs import Job
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.programs import reading_programs
-from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import Intent
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.tasks import Following, TaskName
 
 HASHING_PER_BYTE = 1 / (20 * 1024 * 1024)
@@ -82,41 +79,6 @@ def finish(tools: Tools, path: str, manifest: Manifest, guide: bytes) -> list[Le
 def digest_of(guide: bytes) -> str:
     """The SHA-256 of what is written from here."""
     return hashlib.sha256(guide).hexdigest()
-
-
-def take_away(tools: Tools, intent: Intent) -> list[Leftover]:
-    """Remove what the run of this intent left at the destination without a manifest: only what an export puts there. What is still there.
-
-    One that has a manifest is no incomplete one, and stays.
-    """
-    if any(cleanup_copies.is_share(folder) for folder in intent.folders):
-        return _take_away_from_share(tools, intent)
-    left = []
-    volumes = (tools.destination.volume,) if tools.destination.volume is not None else ()
-    for copy in cleanup_copies.find(tools.writer, [intent], volumes):
-        try:
-            cleanup_copies.remove(tools.writer, copy)
-        except HypervError as error:
-            tools.progress(error.message)
-            left.append(incomplete(copy.path))
-    return left
-
-
-def _take_away_from_share(tools: Tools, intent: Intent) -> list[Leftover]:
-    if tools.identity.task is None:
-        return [incomplete(folder) for folder in intent.folders]
-    work = ShareWork(tools, tools.identity.task, intent.run_id)
-    shares = work.search([intent])
-    copies: list[IncompleteCopy] = [copy for copy in shares.copies if copy.foreign is None]
-    still = work.sweep(copies) if copies else {}
-    unknown = [incomplete(folder) for folder in intent.folders if shares.problems]
-    strange = [incomplete(copy.path) for copy in shares.copies if copy.foreign is not None]
-    return [*(incomplete(path) for path in still), *strange, *unknown, *work.leftovers]
-
-
-def incomplete(path: str) -> Leftover:
-    """A folder without a manifest that stays."""
-    return Leftover("incomplete_copy", path, path, f'rmdir /s /q "{path}"')
 
 
 def _run(tools: Tools, vm_id: str, run_id: str, purpose: str, job: Job, patience: float) -> JobEnd:

@@ -25,6 +25,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations import
     export_checkpoint,
     export_folder,
     export_verify,
+    incomplete_copies,
     shadow_lifecycle,
 )
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_facts import consistency_of
@@ -395,16 +396,16 @@ def _give_up(tools: Tools, intent: Intent, machine: Machine, *, keep: bool = Fal
     ``keep``: nobody can tell what still goes on, so everything stays and is told.
     """
     if keep:
-        return [*(export_folder.incomplete(folder) for folder in intent.folders), shadow_lifecycle.intent_leftover(tools.folder, intent)]
+        return [*(incomplete_copies.leftover(folder) for folder in intent.folders), shadow_lifecycle.intent_leftover(tools.folder, intent)]
     left: list[Leftover] = []
     try:
         checkpoint = export_checkpoint.find(tools.writer, machine.vm_id, intent.run_id)
         if checkpoint is not None:
             export_checkpoint.remove(export_checkpoint.steps(tools), machine, checkpoint)
-        left += export_folder.take_away(tools, intent)
+        left += incomplete_copies.take_away(tools, intent)
     except HypervError as error:
         tools.progress(f"{machine.name}: {error.message}")
-        left += error.leftovers or [export_folder.incomplete(folder) for folder in intent.folders]
+        left += error.leftovers or [incomplete_copies.leftover(folder) for folder in intent.folders]
     if left:
         return [*left, shadow_lifecycle.intent_leftover(tools.folder, intent)]
     return shadow_lifecycle.forget(tools, [intent])

@@ -9,6 +9,7 @@ removed is reported as a leftover, never kept silent.
 """
 from __future__ import annotations
 
+import ntpath
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,13 @@ from typing import Any
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import disks
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations import copy_adoption, copy_work, shadow_lifecycle, vss_writers
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import (
+    copy_adoption,
+    copy_work,
+    incomplete_copies,
+    shadow_lifecycle,
+    vss_writers,
+)
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_record import CopyRecord
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_work import StillRunning, Tools
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.inventory import HostFacts
@@ -72,8 +79,7 @@ class Outcome:
         self.error = error
         self.running = isinstance(error, StillRunning)
         if self.incomplete and self.record is not None:
-            folder = self.record.folder
-            self.leftovers.append(Leftover("incomplete_copy", folder, folder, f'rmdir /s /q "{folder}"'))
+            self.leftovers.append(incomplete_copies.leftover(self.record.folder))
 
 
 def execute(plan: CopyPlan, facts: HostFacts, request: Request, tools: Tools) -> list[Outcome]:
@@ -235,7 +241,21 @@ def _copy(outcome: Outcome, record: CopyRecord, tools: Tools) -> None:
         outcome.manifest, left = copy_work.conclude(tools, record, end)
         outcome.leftovers.extend(left)
     except HypervError as error:
+        if error.error_code == "destination_full" and outcome.incomplete:
+            _make_room(outcome, record, tools)
         outcome.fail(error)
+
+
+def _make_room(outcome: Outcome, record: CopyRecord, tools: Tools) -> None:
+    """Take the half copy away at once, not by a later clean-up: until then nothing else would fit, whoever else copies there."""
+    intent = Intent(record.run_id, "", record.taken, state.NO_VOLUME, (), (ntpath.dirname(record.folder),))
+    try:
+        left = incomplete_copies.take_away(tools, intent)
+    except HypervError as error:  # it is told as left over, and the intent stays
+        tools.progress(f"{record.vm_name}: {error.message}")
+        return
+    outcome.began = any(item.kind == "incomplete_copy" for item in left)
+    outcome.leftovers.extend(item for item in left if item.kind != "incomplete_copy")
 
 
 def _copy_with_writers(job: Job, facts: HostFacts, request: Request, tools: Tools) -> Outcome:

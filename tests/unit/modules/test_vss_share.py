@@ -17,7 +17,9 @@ from ansible_collections.agentless.hyperv.plugins.modules import hyperv_vss_copy
 from simulator.fileserver import FileServerSpec
 from simulator.fleet import Fleet
 from simulator.hyperv.spec import DiskSpec, VmSpec
+from simulator.soap import rules
 from simulator.spec import HostSpec
+from simulator.windows.programs.base import Speeds
 from simulator.windows.spec import ShareSpec, VolumeSpec
 
 from .conftest import ADMINISTRATOR, NOBODY, Runner
@@ -158,3 +160,49 @@ def test_old_copies_at_a_share_go_in_one_task(begin: Begin) -> None:
     assert [on_server(runner, folder).exists() for folder in old] == [True, False, False, False]
     assert sorted(path.name for path in on_server(runner, old[0]).iterdir()) == ["notes.txt"]
     assert left_on_host(runner) == {}
+
+
+def test_a_share_that_fills_up_under_a_copy_takes_what_still_fits(tmp_path: Path) -> None:
+    """A file of somebody else grows while the big disk is copied: the half copy goes at once, and makes room for what still fits, of this
+    host and of others. The next night, with room, only the big one is copied."""
+    mib = 1024**2
+    big = VmSpec("big", disks=(DiskSpec("D:\\VMs\\big\\a.vhd", size=12 * mib, kind="fixed"),))
+    drives, accounts = (VolumeSpec("C:"), VolumeSpec("D:")), (ADMINISTRATOR,)
+    hosts = [HostSpec("HV01", domain="example.test", accounts=accounts, volumes=drives, vms=(big, machine("small"))),
+             HostSpec("HV02", domain="example.test", accounts=accounts, volumes=drives, vms=(machine("other"),))]
+    share = ShareSpec("backup", AT_SERVER, ("EXAMPLE\\HV01$", "EXAMPLE\\HV02$"))
+    server = FileServerSpec("NAS", "example.test", (VolumeSpec("C:"), VolumeSpec("E:", 64 * mib)), (share,))
+    with Fleet(hosts, tmp_path / "fleet", file_servers=[server]) as fleet:
+        first, second = (Runner(fleet, fleet.hosts[name]) for name in ("HV01", "HV02"))
+        files = fleet.file_servers["NAS"].files
+        filled: list[int] = []
+
+        def fill() -> None:
+            files.write_file("E:\\foreign.bin", b"")
+            volume = files.resolve("E:\\").volume
+            files.append(files.resolve("E:\\foreign.bin"), bytes(volume.free_bytes - 9 * mib))
+            filled.append(volume.free_bytes)
+
+        def copying(_view: rules.RequestView) -> bool:
+            return not filled and "a.vhd" in [path.name for path in files.real_path(AT_SERVER).rglob("*.vhd")]
+
+        with fleet.locked():
+            one = fleet.hosts["HV01"].host
+            one.processes.speeds = Speeds(copy_bytes_per_second=mib)
+            one.rules.add(rules.vanish(fill), when=copying)
+        night = copy(first, names=["big", "small"], max_age="20h")
+        told = {entry["vm"]["name"]: entry for entry in night["results"]}
+        assert (filled, {name: entry.get("error_code") for name, entry in told.items()}) == (
+            [9 * mib], {"big": "destination_full", "small": None})
+        assert told["big"]["leftovers"] == []
+        assert [folder.parent.name.rpartition("_")[0] for folder in files.real_path(f"{AT_SERVER}\\HV01").glob("*/*")] == ["small"]
+        assert copy(second, names=["other"], max_age="20h")["results"][0]["failed"] is False
+        assert sorted(path.parts[-3].rpartition("_")[0] for path in files.real_path(AT_SERVER).glob("*/*/*/manifest.json")) == [
+            "other", "small"]
+        assert left_on_host(first) == {}
+        with fleet.locked():
+            files.remove_file(files.resolve("E:\\foreign.bin"))
+        healed = copy(first, names=["big", "small"], max_age="20h")
+        assert {entry["vm"]["name"]: (entry["changed"], entry["failed"]) for entry in healed["results"]} == {
+            "big": (True, False), "small": (False, False)}
+        assert left_on_host(first) == {}
