@@ -9,12 +9,12 @@ and the intent goes last. Only when the job goes on without us everything stays,
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.types import Reference
-from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Deadline
+from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Clock, Deadline
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover, OutcomeUnknown
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import exports, jobs
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoints import Checkpoint
@@ -83,9 +83,22 @@ class Begun:
     job: Reference | None
 
 
-def execute(order: Order, facts: HostFacts, request: ExportRequest, tools: Tools) -> Outcome:
-    """Export one VM; never raises what only concerns it. The state folder is trusted, and the run has its lease."""
-    outcome = _execute(order, facts, request, tools)
+@dataclass
+class Standing:
+    """An intent that was announced when the lease of the run was taken. ``retract`` has it go with the lease; ``used``: the export has
+    taken charge of it."""
+
+    intent: Intent
+    retract: Callable[[], None]
+    used: bool = False
+
+
+def execute(order: Order, facts: HostFacts, request: ExportRequest, tools: Tools, standing: Standing | None = None) -> Outcome:
+    """Export one VM; never raises what only concerns it. The state folder is trusted, and the run has its lease.
+
+    ``standing``: its intent, if that stands already.
+    """
+    outcome = _execute(order, facts, request, tools, standing)
     while outcome.error is not None and outcome.error.error_code == "production_failed" and order.instead is not None:
         tools.progress(f"{order.machine.name}: {outcome.error.message} Exporting it {order.instead.method} instead, as the task allows.")
         order = order.instead
@@ -93,23 +106,25 @@ def execute(order: Order, facts: HostFacts, request: ExportRequest, tools: Tools
     return outcome
 
 
-def _execute(order: Order, facts: HostFacts, request: ExportRequest, tools: Tools) -> Outcome:
+def _execute(order: Order, facts: HostFacts, request: ExportRequest, tools: Tools, standing: Standing | None = None) -> Outcome:
     outcome = Outcome(order)
     try:
         if tools.deadline.expired():
             raise HypervError("The time for this task was over before the export was begun.", error_code="timeout", hint="Raise timeout.")
         tools.lease.keep()
-        intent = _announce(order, facts, request, tools)
+        intent = _announce(order, facts, request, tools) if standing is None else standing.intent
     except HypervError as error:
         outcome.error = error
         return outcome
+    if standing is not None:
+        standing.used = True
     try:
         begun = _begin(order, facts, request, tools, intent, outcome)
         if not request.wait and begun.job is not None:
             outcome.running = True
             outcome.job = jobs.read_job(tools.writer, begun.job)
             return outcome
-        _bring_home(begun, order, facts, request, tools, outcome)
+        _bring_home(begun, order, facts, request, tools, outcome, standing)
     except StillRunning as error:
         outcome.error, outcome.running = error, True
     except HypervError as error:
@@ -118,9 +133,14 @@ def _execute(order: Order, facts: HostFacts, request: ExportRequest, tools: Tool
     return outcome
 
 
+def intent_of(order: Order, facts: HostFacts, request: ExportRequest, clock: Clock) -> Intent:
+    """What an export announces before anything of it is made."""
+    return Intent(request.run_id, secrets.token_hex(4), facts.system.time_now(clock), state.NO_VOLUME, (), (order.folder,),
+                  note=order.record(request).dump())
+
+
 def _announce(order: Order, facts: HostFacts, request: ExportRequest, tools: Tools) -> Intent:
-    intent = Intent(request.run_id, secrets.token_hex(4), facts.system.time_now(tools.clock), state.NO_VOLUME, (), (order.folder,),
-                    note=order.record(request).dump())
+    intent = intent_of(order, facts, request, tools.clock)
     try:
         state.write_intent(tools.writer, tools.folder, intent)
     except HypervError as error:
@@ -268,7 +288,8 @@ def account(tools: Tools) -> str:
 # -- prove and close -----------------------------------------------------------------------------------------------------
 
 
-def _bring_home(begun: Begun, order: Order, facts: HostFacts, request: ExportRequest, tools: Tools, outcome: Outcome) -> None:
+def _bring_home(begun: Begun, order: Order, facts: HostFacts, request: ExportRequest, tools: Tools, outcome: Outcome,
+                standing: Standing | None = None) -> None:
     """Follow, take the checkpoint away, prove, write the manifest, forget the intent, wait for the merge."""
     ended_well = True
     merge: Merge | None = None
@@ -300,7 +321,10 @@ def _bring_home(begun: Begun, order: Order, facts: HostFacts, request: ExportReq
     outcome.leftovers += export_folder.finish(tools, begun.path, manifest, guide)
     outcome.folder, outcome.manifest = begun.path, manifest
     tools.progress(f"{order.machine.name}: exported, {manifest.size} bytes, verified: {manifest.verified}")
-    outcome.leftovers += shadow_lifecycle.forget(tools, [begun.intent])
+    if standing is not None:
+        standing.retract()
+    else:
+        outcome.leftovers += shadow_lifecycle.forget(tools, [begun.intent])
     if merge is not None and request.wait_for_merge:
         outcome.merged = False
         export_checkpoint.wait_for_merge(tools, order.machine, merge, request.merge_timeout)

@@ -20,6 +20,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations import
     checkpoint_choice,
     checkpoint_files,
     checkpoint_intents,
+    checkpoint_present,
     checkpoint_repair,
     destinations,
     export_checkpoint,
@@ -28,8 +29,8 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations import
     export_run,
     inventory,
     run_as,
-    run_lease,
     selection,
+    shadow_lifecycle,
     stored_copies,
     target_slots,
     vss_plan,
@@ -42,7 +43,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_w
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.destinations import Destination
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.export_plan import ExportRequest, Ground, Order
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.export_record import ExportRecord, record_of
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations.export_run import Outcome
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.export_run import Outcome, Standing
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.inventory import HostFacts
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_lease import Keeper, RunLease
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.stored_copies import Found
@@ -105,19 +106,37 @@ def run(call: Call) -> dict[str, Any]:
     prepared = prepare(call)
 
     def apply(writer: CimWriter) -> dict[str, Any]:
+        folder, intent = prepared.facts.folder, _first_intent(call, prepared)
         if not prepared.ensured:
-            state.ensure(writer, prepared.facts.folder)
-        with RunLease(writer, call.clock, prepared.facts.folder, prepared.request.run_id, duration=run_lease.DURATION) as lease, \
-                _slot(call, prepared, writer, lease) as slot:
-            result = _apply(call, prepared, _tools(call, prepared, writer, slot))
-        for leftover in lease.leftovers:
-            call.warn(f"The lease of this run could not be given back; it ends by itself within minutes: {leftover.location}.")
-        return result
+            state.ensure(writer, folder)
+        with RunLease(writer, call.clock, folder, prepared.request.run_id, host_time=lambda: prepared.host.system.time_now(call.clock),
+                      announce=None if intent is None else state.text_of(folder, intent)) as lease:
+            standing = None if intent is None else Standing(
+                intent, partial(lease.retract, shadow_lifecycle.intent_leftover(folder, intent)))
+            try:
+                with _slot(call, prepared, writer, lease) as slot:
+                    entries = _apply(call, prepared, _tools(call, prepared, writer, slot), standing)
+            finally:
+                if standing is not None and not standing.used:
+                    standing.retract()
+        for leftover in checkpoint_present.told_of_lease(call, lease):
+            entries[0]["leftovers"].append(leftover.as_result())
+        return _result(entries, prepared)
 
     result = call.conclude(_plan(prepared), apply)
     if prepared.choice.single and result.get("failed") and "msg" not in result:
         result["msg"] = "The virtual machine was not exported."
     return result
+
+
+def _first_intent(call: Call, prepared: Prepared) -> Intent | None:
+    """The intent that is announced with the lease, and goes with it: that of the only export. None where it would stand without need:
+    beside exports of others, before the wait for a slot, and where what an earlier run began comes first."""
+    due = [one for one in prepared.due if one.order is not None]
+    waits = prepared.destination.is_share and call.params["target_limit"] > 0
+    if len(due) != 1 or due[0].order is None or due[0].adopted is not None or due[0].stale or waits:
+        return None
+    return export_run.intent_of(due[0].order, prepared.host, prepared.request, call.clock)
 
 
 def _slot(call: Call, prepared: Prepared, writer: CimWriter, lease: RunLease) -> TargetSlot:
@@ -275,22 +294,22 @@ def _adoptable(ground: Ground, machine: Machine, begun: Sequence[Earlier], reque
 # -- carry out -----------------------------------------------------------------------------------------------------------
 
 
-def _apply(call: Call, prepared: Prepared, tools: Tools) -> dict[str, Any]:
+def _apply(call: Call, prepared: Prepared, tools: Tools, standing: Standing | None) -> list[Entry]:
     work: list[tuple[Pruning | None, Entry]] = []
     for leftover in checkpoint_repair.carry_out(export_checkpoint.steps(tools), tools.folder, prepared.repair):
         call.warn(f"What an interrupted run left could not be put back: {leftover.id}. {leftover.remove_with}")
     for due in prepared.due:
         if due.order is None:
             continue
-        outcome = _export(due, due.order, prepared, tools)
+        outcome = _export(due, due.order, prepared, tools, standing)
         copy = FoundCopy(outcome.folder, outcome.manifest) if outcome.folder and outcome.manifest and outcome.error is None else None
         work.append((None if copy is None else _pruning(prepared, due.machine, copy), _entry(outcome, prepared)))
     work += [(_pruning(prepared, machine, copy), _present(copy, machine, prepared)) for machine, copy in prepared.present]
     vss_prune.prune_all([(pruning, entry) for pruning, entry in work if pruning is not None], tools, prepared.request.run_id, call.warn)
-    return _result([entry for _unused, entry in work], prepared)
+    return [entry for _unused, entry in work]
 
 
-def _export(due: Due, order: Order, prepared: Prepared, tools: Tools) -> Outcome:
+def _export(due: Due, order: Order, prepared: Prepared, tools: Tools, standing: Standing | None) -> Outcome:
     """Take back what is of no use, take over what is, export anew when nothing came of it."""
     left: list[Leftover] = []
     for one in due.stale:
@@ -306,7 +325,7 @@ def _export(due: Due, order: Order, prepared: Prepared, tools: Tools) -> Outcome
         return Outcome(order, leftovers=left, error=HypervError(
             f"Nothing came of the export of {due.machine.name!r} that an earlier run had begun, and this task was planned while it ran.",
             error_code="export_not_adopted", hint="What it left was removed. Run the task again."))
-    outcome = export_run.execute(order, prepared.host, prepared.request, tools)
+    outcome = export_run.execute(order, prepared.host, prepared.request, tools, standing)
     outcome.leftovers += left
     return outcome
 

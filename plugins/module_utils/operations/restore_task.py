@@ -242,7 +242,8 @@ def _apply(call: Call, prepared: Prepared, writer: CimWriter) -> dict[str, Any]:
     request = prepared.request
     began = prepared.facts.system.local_time
     state.ensure(writer, prepared.folder)
-    with RunLease(writer, call.clock, prepared.folder, request.run_id, duration=_duration(call, request)) as lease:
+    with RunLease(writer, call.clock, prepared.folder, request.run_id, duration=_duration(call, request),
+                  host_time=lambda: prepared.facts.system.time_now(call.clock)) as lease:
         tools = _tools(call, prepared, writer, lease.keep)
         left = _sweep(call, prepared, tools)
         if prepared.order is None:

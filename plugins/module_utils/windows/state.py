@@ -358,8 +358,14 @@ def _untrusted(folder: StateFolder, problem: str) -> HypervError:
 
 def write_intent(writer: CimWriter, folder: StateFolder, intent: Intent) -> None:
     """Leave an intent on the host before the shadow copy is made."""
+    text = text_of(folder, intent)
+    files.write_text(writer, text.temporary, text.final, text.data)
+
+
+def text_of(folder: StateFolder, intent: Intent) -> files.Text:
+    """An intent as a text that somebody else writes."""
     path = folder.intent_for(intent.name)
-    files.write_text(writer, path + _TEMPORARY, path, intent.dump())
+    return files.Text(path + _TEMPORARY, path, intent.dump())
 
 
 def link_shadow_copy(writer: CimWriter, folder: StateFolder, intent: Intent, shadow_id: str, device: str) -> Intent:
