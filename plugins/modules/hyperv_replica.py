@@ -13,7 +13,8 @@ description:
     copy made, and waits until it is there.
   - What is not given stays as it is. Each setting is compared and changed by itself; a second run changes nothing.
   - The connection to the replica server is tested before anything is written. With O(peer) that host is looked at, too. It must let this
-    host send, and no leftover of an earlier replication may be in the way.
+    host send, no leftover of an earlier replication may be in the way, and its storage must have room for the disks. When it has
+    no room for them as large as they may become, or says nothing of its room, that is a warning.
   - What would throw the copy away fails, unless O(allow_reseed). A server that only gets another name does not.
   - A replica is no backup. What is deleted or encrypted on the primary is so on the replica a few minutes later.
 author:

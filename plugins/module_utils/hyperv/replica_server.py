@@ -69,6 +69,11 @@ class ServerFacts:
     authorizations: tuple[Authorization, ...]
     listening: bool | None
 
+    def entry_for(self, host: str) -> Authorization | None:
+        """The entry that lets a primary server send: its own name before the longest pattern before everybody."""
+        fitting = [entry for entry in self.authorizations if entry.admits(host)]
+        return max(fitting, key=lambda entry: (not entry.key.startswith("*"), len(entry.key)), default=None)
+
 
 def uses(authentication: OptionValue, method: str) -> bool:
     """Whether a choice of authentication includes a method."""

@@ -24,6 +24,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations import
     replica_facts,
     replica_plan,
     replica_result,
+    replica_room,
     selection,
 )
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import replica_states as states
@@ -32,6 +33,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkp
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_apply import Done
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_facts import REPLICA_MODES, Side
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_plan import Asked, Target, Work
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_room import Room
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import replica_marks
 
 _GOALS: Mapping[str, str] = {"present": states.REPLICATING, "paused": states.PAUSED, "absent": states.ABSENT}
@@ -138,6 +140,7 @@ def _preflight(call: Call, side: Side, works: Sequence[Work], asked: Asked, peer
     fine, refused = [], []
     seeds: dict[str, Authorization] = {}
     server: ServerFacts | None = None
+    room: Room | None = None
     problems: dict[Target, HypervError | None] = {}
     for work in works:
         target = work.target
@@ -146,17 +149,30 @@ def _preflight(call: Call, side: Side, works: Sequence[Work], asked: Asked, peer
                 server = server or replica_server.read(peer.reader, other.system.build)
                 replica_plan.refuse_peer(side, work, asked, other, server)
                 if asked.copy == replica_plan.EXISTING and states.CREATE in work.steps:
-                    seeds[work.machine.vm_id] = next(entry for entry in server.authorizations if entry.admits(side.name))
+                    entry = server.entry_for(side.name)
+                    if entry is not None:
+                        seeds[work.machine.vm_id] = entry
             if target is not None:
                 if target not in problems:
                     problems[target] = _test(call, target)
                 problem = problems[target]
                 if problem is not None:
                     raise problem
+            copied = work.copied(asked)
+            if copied and peer is not None and other is not None:
+                server = server or replica_server.read(peer.reader, other.system.build)
+                room = room or replica_room.read_room(peer.reader, other.name)
+                _take_room(call, room, server.entry_for(side.name), work, copied)
             fine.append(work)
         except HypervError as error:
             refused.append((work.machine, error))
     return fine, refused, seeds
+
+
+def _take_room(call: Call, room: Room, entry: Authorization | None, work: Work, copied: Sequence[Disk]) -> None:
+    said = room.take(work.machine.name, entry.storage if entry is not None else "", replica_room.read_need(call.reader, copied))
+    if said is not None:
+        call.warn(said)
 
 
 def _test(call: Call, target: Target) -> HypervError | None:

@@ -86,6 +86,12 @@ class Work:
         """Whether anything is changed; waiting is no change."""
         return any(step != states.WAIT for step in self.steps)
 
+    def copied(self, asked: Asked) -> tuple[Disk, ...]:
+        """The disks that the replica server has not, and gets."""
+        if self.disks is None or (states.CREATE in self.steps and asked.copy == EXISTING):
+            return ()
+        return self.disks if states.CREATE in self.steps else tuple(disk for disk in self.disks if disk not in self.disks_before)
+
     @property
     def target(self) -> Target | None:
         """Where the connection has to be tested before; None when the steps need none."""

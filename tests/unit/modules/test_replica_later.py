@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -138,6 +139,39 @@ def test_a_first_copy_begins_at_its_hour(start_pair: StartPair) -> None:
     late = hv01.run(hyperv_replica, **{name: value for name, value in params.items() if name != "initial_copy_at"})
     assert (late["changed"], late["replica"]["state"], machine(hv02).disks[0].leaf.made) == (False, "replicating", True)
     assert hv01.run(hyperv_replica, **params)["changed"] is False
+
+
+# -- room on the replica server ------------------------------------------------------------------------------------------
+
+
+def leave_free(runner: Any, size: int) -> None:
+    """Somebody else fills the volume for replicas."""
+    with runner.fleet.locked():
+        volume = runner.running.host.files.resolve("D:\\").volume
+        volume.backing.reserved += volume.free_bytes - size
+
+
+def test_disks_that_have_no_room_are_not_replicated(start_pair: StartPair) -> None:
+    hv01, hv02 = start_pair(spec("HV01", vm("sql01", SQL, disks=2)), spec("HV02"))
+    leave_free(hv02, 64 * KIB)
+    error = refused(hv01, **TO_HV02)
+    assert (error.error_code, error.details["free"], changes(hv01, hv02)) == ("no_room_on_replica", 64 * KIB, (0, 0))
+
+
+def test_disks_that_may_outgrow_the_replica_server_are_a_warning(start_pair: StartPair) -> None:
+    disk = DiskSpec("D:\\VMs\\thin.vhdx", size=64 * KIB * KIB, block_size=KIB * KIB, content=b"thin")
+    hv01, hv02 = start_pair(spec("HV01", replace(vm("sql01", SQL), disks=(disk,))), spec("HV02"))
+    leave_free(hv02, 32 * KIB * KIB)
+    assert hv01.run(hyperv_replica, name="sql01", **TO_HV02, check=True)["steps"] == ["create", "copy"]
+    assert ["may grow beyond that" in line for line in hv01.told.warnings] == [True]
+
+
+def test_a_later_disk_needs_room_too(start_pair: StartPair) -> None:
+    hv01, hv02 = with_a_later_disk(start_pair, "2022")
+    leave_free(hv02, 64 * KIB)
+    before = changes(hv01, hv02)
+    assert refused(hv01, peer="hv02", excluded_disks=[]).error_code == "no_room_on_replica"
+    assert changes(hv01, hv02) == before
 
 
 # -- the end of a replica, in two runs -----------------------------------------------------------------------------------
