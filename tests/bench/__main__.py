@@ -20,10 +20,10 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 COLLECTIONS = CHECKOUT / ".build" / "path"
 sys.path[:0] = [str(CHECKOUT / "tests"), str(COLLECTIONS)]
 
-from bench import checkpoints, copies, facts, fleet_copies, many_hosts, nights, replicas  # noqa: E402  # the path has to be there first
+from bench import checkpoints, copies, exports, facts, fleet_copies, many_hosts, nights, replicas  # noqa: E402  # the path has to be there first
 from bench.hosts import Wish  # noqa: E402
 
-SECTIONS = ("facts", "copies", "checkpoints", "fleet", "hosts", "nights", "replicas")
+SECTIONS = ("facts", "copies", "checkpoints", "exports", "fleet", "hosts", "nights", "replicas")
 _PACKAGES = ("ansible-core", "pywinrm", "requests", "pyspnego")
 
 
@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "facts": lambda: facts.measure((5, 20, 50), 1, 5) if quick else facts.measure((10, 100, 1000), 3, 100),
         "copies": copies.measure,
         "checkpoints": checkpoints.measure,
+        "exports": lambda: exports.measure(20 if quick else 1000),
         "fleet": lambda: fleet_copies.measure(10 if quick else 200, 5, COLLECTIONS),
         "hosts": lambda: many_hosts.measure(Wish(10, 5), 1, COLLECTIONS) if quick else many_hosts.measure(Wish(200, 20), 3, COLLECTIONS),
         "nights": lambda: nights.measure((4, 8), 3, 8, COLLECTIONS) if quick else nights.measure((50, 200, 500), 20, 200, COLLECTIONS),
