@@ -18,7 +18,9 @@ author:
 positional: _input, entries
 options:
   _input:
-    description: The virtual machines, as RV(agentless.hyperv.hyperv_vm_info#module:vms). Only their C(vm_id) and C(name) are used.
+    description:
+      - The virtual machines, as RV(agentless.hyperv.hyperv_vm_info#module:vms). Only their C(vm_id), C(name) and C(notes) are used.
+      - A machine whose notes bear the mark of a restore drill or of a test failover goes again soon, and is left out whatever matches it.
     type: list
     elements: dict
     required: true
@@ -109,7 +111,11 @@ _value:
       elements: str
       returned: always
     unprotected: {description: Virtual machines that no entry matches., type: list, elements: dict, returned: always}
-    left_out: {description: Virtual machines of the policy V(none)., type: list, elements: dict, returned: always}
+    left_out:
+      description: Virtual machines of the policy V(none), and those that a restore drill or a test failover of this collection has made.
+      type: list
+      elements: dict
+      returned: always
 """
 
 import re
@@ -119,7 +125,13 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.agentless.hyperv.plugins.module_utils.protection import freshness, naming, retention
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection import (
+    freshness,
+    naming,
+    replica_marks,
+    restore_marks,
+    retention,
+)
 
 AVAILABLE = ("vss_copy", "live_copy", "export")
 LATER = ("backup", "checkpoint", "replica")
@@ -241,6 +253,12 @@ def _expression(pattern: str) -> str:
 
 def _label(vm: Mapping[str, Any]) -> dict[str, Any]:
     return {"vm_id": vm["vm_id"], "name": vm["name"]}
+
+
+def _goes_soon(vm: Mapping[str, Any]) -> bool:
+    """True for a machine that another job of ours has made for a proof, and takes away again."""
+    mark = restore_marks.mark_of(vm["vm_id"], vm.get("notes"))
+    return (mark is not None and mark.mode == restore_marks.DRILL) or replica_marks.is_test(vm.get("notes"), vm["vm_id"])
 
 
 def _plain(value: Any) -> Any:
@@ -385,8 +403,8 @@ def read_policies(given: Any, defaults: Mapping[str, Any], entries: Sequence[Ent
 def make_plan(vms: Sequence[Mapping[str, Any]], entries: Sequence[Entry], policies: Mapping[str, Task],
               elsewhere: Sequence[Mapping[str, Any]], *, missing_fails: bool = True, hooks: Sequence[Hook] = ()) -> dict[str, Any]:
     """Give every VM to the first entry that matches it."""
-    unclaimed = {vm["vm_id"]: _label(vm) for vm in vms}
-    left_out: list[dict[str, Any]] = []
+    left_out = [_label(vm) for vm in vms if _goes_soon(vm)]
+    unclaimed = {vm["vm_id"]: _label(vm) for vm in vms if not _goes_soon(vm)}
     missing: list[str] = []
     tasks: dict[str, Task] = {}
     for entry in entries:

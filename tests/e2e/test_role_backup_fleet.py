@@ -25,6 +25,8 @@ from simulator.windows.spec import ShareSpec, VolumeSpec
 BACKUP = CHECKOUT / "playbooks" / "backup.yml"
 ROLE = "agentless.hyperv.backup"
 SHOW = {"name": "results", "ansible.builtin.debug": {"var": "backup_results"}, "when": "backup_results is defined"}
+TWIN = "0A1B2C3D-0000-4000-8000-000000000001"
+"""A host may say that it has the machine of another one."""
 HOSTILE = 'evil "{{ 1 + 1 }}"{% raw %}\u202e & <x>%PATH%'
 
 
@@ -161,13 +163,16 @@ def test_a_machine_that_moves_is_copied_at_its_owner(start_fleet: Callable[..., 
 
 
 def test_good_hosts_among_dead_locked_hostile_and_broken_ones(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
-    names = ("GOOD", "DEAD", "LOCKED", "HOSTILE", "BROKEN", "FULL", "SKEWED")
+    names = ("GOOD", "DEAD", "LOCKED", "HOSTILE", "BROKEN", "FULL", "SKEWED", "ENDLESS", "TWIN")
     tiny = (VolumeSpec("C:"), VolumeSpec("D:", size=4 * 2**30), VolumeSpec("E:", size=2**20))
     special: dict[str, dict[str, Any]] = {"FULL": {"volumes": tiny}, "SKEWED": {"start": datetime(2027, 1, 1, tzinfo=UTC)}}
-    fleet = start_fleet(*(host(name, vm(HOSTILE, directory="e") if name == "HOSTILE" else vm("sql01"), **special.get(name, {}))
+    up = (DiskSpec("D:\\VMs\\e\\..\\..\\x\\a.vhdx"),)
+    machines = {"HOSTILE": vm(HOSTILE, directory="e"), "TWIN": vm(HOSTILE, directory="e", vm_id=TWIN, disks=up)}
+    fleet = start_fleet(*(host(name, machines.get(name, vm("sql01", vm_id=TWIN if name == "GOOD" else None)), **special.get(name, {}))
                           for name in names))
     with fleet.locked():
         fleet.hosts["LOCKED"].host.rules.add(rules.unauthorized(), times=None)
+        fleet.hosts["ENDLESS"].host.rules.add(rules.broken("endless"), "Enumerate", times=None)
         fleet.hosts["BROKEN"].host.rules.add(rules.garbage(b"\x00<<<{{ 7 * 7 }}", status=500), "Shell Create", times=None)
     run = play(controller, fleet, {"backup_destination": "E:\\Backup", "backup_vms": ["*"]}, dead={"ansible_port": 1})
     assert run.code in (2, 4, 6)
@@ -176,10 +181,14 @@ def test_good_hosts_among_dead_locked_hostile_and_broken_ones(start_fleet: Calla
     assert told["full"] == (False, "destination_full")
     assert told["broken"][0] is False
     assert told["broken"][1] is not None
-    assert {"dead", "locked"} & set(told) == set()
+    assert {"dead", "locked", "endless"} & set(told) == set()
+    assert told["twin"] == (True, None)
+    folders = {name: entry["folder"] for (name, _vm), entry in entries(run).items() if name in ("good", "twin")}
+    assert {name: folder.split("\\")[2] for name, folder in folders.items()} == {"good": "GOOD", "twin": "TWIN"}
     assert "\u202e" not in run.output.partition("TASK [results]")[0]
     facts = run.of(f"{ROLE} : Read the facts of every virtual machine")
-    assert {name for name, result in facts.items() if result.status == "unreachable"} == {"dead", "locked"}
+    assert {name for name, result in facts.items() if result.status == "unreachable"} == {"dead", "locked", "endless"}
+    assert facts["endless"]["error_code"] == "answer_too_large"
     with fleet.locked():  # an account that may be locked is not tried again and again
         assert fleet.hosts["LOCKED"].host.counters.auth_legs <= 6
     assert ADMIN.password not in run.output

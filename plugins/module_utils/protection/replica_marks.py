@@ -43,3 +43,8 @@ def is_doomed(notes: str | None, vm_id: str, now: datetime) -> bool:
         if marked == vm_id and timedelta(minutes=-5) <= now - at <= HOLDS:
             return True
     return False
+
+
+def is_test(notes: str | None, vm_id: str) -> bool:
+    """Whether the notes say that this very machine is a test of ours, of whatever replica."""
+    return vm_id.upper() in (test for _replica, test in _MARK.findall(notes or ""))

@@ -262,3 +262,22 @@ def test_a_hook_that_failed_is_its_machines_failure(hook: str, code: str) -> Non
     plan = backup_plan(vms("a"), ["a"], defaults={"destination": "E:\\X"}, hooks=[{"name": "a", "before": "/f.yml"}])
     entry, = backup_entries([{"hook": hook, "said": "no"}], plan)
     assert (entry["failed"], entry["error_code"], entry["msg"].endswith(": no")) == (True, code, True)
+
+
+@pytest.mark.parametrize(("notes", "left_out"), [
+    ("kept\n[agentless.hyperv restored={own} source={other} backup=b-1 run=r-1 mode=drill]", True),
+    ("[agentless.hyperv test failover of={other} test={own}]", True),
+    ("[agentless.hyperv restored={own} source={other} backup=b-1 run=r-1 mode=new]", False),
+    ("[agentless.hyperv restored={other} source={own} backup=b-1 run=r-1 mode=drill]", False),
+    ("[agentless.hyperv test failover of={own} test={other}]", False),
+    ("mode=drill", False), (None, False),
+])
+@pytest.mark.parametrize("entry", ["*", "web01"])
+def test_a_machine_of_a_drill_or_a_test_failover_is_nothing_to_protect(notes: str | None, left_out: bool, entry: str) -> None:
+    machines: list[dict[str, Any]] = [*vms("sql01", "web01")]
+    own, other = machines[1]["vm_id"], machines[0]["vm_id"]
+    machines[1]["notes"] = notes and notes.format(own=own, other=other)
+    plan = backup_plan(machines, [entry], {}, defaults={"destination": "E:\\Backup"})
+    assert [vm["name"] for vm in plan["left_out"]] == ["web01"] * left_out
+    assert ("web01" in [vm["name"] for task in plan["tasks"] for vm in task["vms"]], plan["missing"]) == (not left_out, [])
+    assert "web01" not in [vm["name"] for vm in plan["unprotected"]]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -78,3 +79,39 @@ def test_no_rule_is_refused(start: Start) -> None:
     with pytest.raises(HypervError) as error:
         prune(start_with(start), keep={})
     assert error.value.error_code == "invalid_keep"
+
+
+def test_what_a_host_forges_in_its_own_folder_costs_no_other_host_a_copy(start: Start) -> None:
+    """A host that was taken over writes into its own folder whatever it likes: copies that claim to be of another host, of another host's
+    machine and of days to come, paths that lead elsewhere, texts that a terminal would obey, and manifests without an end."""
+    runner = start_with(start)
+    folder = planted(runner)
+    base = real(runner, BASE)
+    true = manifests.parse(next((base / "HV02").rglob("manifest.json")).read_text("ascii"))
+    evil = base / "EVIL"
+
+    def forge(name: str, data: bytes, *, host: str = "EVIL", taken: str = "20990101T000000Z") -> None:
+        where = evil / folder / f"{taken}_{name}"
+        where.mkdir(parents=True)
+        (where / "manifest.json").write_bytes(data)
+
+    ahead = replace(true, taken=true.taken.replace(year=2099), completed=true.completed.replace(year=2099))
+    stamp = copy_folder(ahead.taken, "x").partition("_")[0]
+    forge("claims", manifests.dump(replace(ahead, run_id="claims")), taken=stamp)  # of HV02, in the folder of EVIL
+    forge("own", manifests.dump(replace(ahead, host="EVIL", run_id="own", vm_name="\x1b[2J\u202e{{ 7 * 7 }}")), taken=stamp)
+    up = manifests.dump(replace(ahead, host="EVIL", run_id="up")).replace(
+        f'"{true.files[0].path}"'.replace("\\", "\\\\").encode(), f'"..\\\\..\\\\..\\\\HV02\\\\{folder}\\\\x"'.encode())
+    assert b'"..\\\\..' in up
+    forge("up", up, taken=stamp)
+    forge("endless", b'{"padding": "' + b"x" * 3_000_000)
+    forge("binary", bytes(range(256)) * 40)
+    result = prune(runner, keep={"last": 1})
+    told = {one["host"]: one for one in result["results"]}
+    assert {host: (one["failed"], len(one["pruned"]), one["kept"]) for host, one in told.items() if host != "EVIL"} == {
+        "HV01": (False, 2, 1), "HV02": (False, 2, 1),
+    }
+    assert (left(runner, "HV01") != [], left(runner, "HV02")) == (True, ["r1"])
+    assert (told["EVIL"]["pruned"], told["EVIL"]["vm"]["name"]) == ([], "\x1b[2J\u202e{{ 7 * 7 }}")
+    assert sorted(path.name.partition("_")[2] for path in evil.glob("*/*")) == ["binary", "claims", "endless", "own", "up"]
+    shown = "".join([*runner.told.warnings, *runner.told.progress])
+    assert [char for char in shown if unicodedata.category(char) in ("Cc", "Cf")] == []

@@ -9,11 +9,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
+from ansible_collections.agentless.hyperv.plugins.filter.backup_plan import backup_plan
+from ansible_collections.agentless.hyperv.plugins.modules import hyperv_restore, hyperv_vm_info
+from simulator.hyperv.spec import VmSpec
 from simulator.windows.programs.base import Speeds
 from simulator.windows.spec import VolumeSpec
+from support.exported import export
 from support.leftovers import left_on, others_of
 
-from .conftest import Runner
+from .conftest import Runner, TestClock
 from .test_vss_adoption import copy, machine
 
 Start = Callable[..., Runner]
@@ -51,4 +56,33 @@ def test_the_same_machine_is_copied_once_or_twice_and_never_halfway(start: Start
     results = [result["results"][0] for result in both(runner, {"names": ["a"], "run_id": "one"}, {"names": ["a"], "run_id": "two"})]
     assert {result.get("error_code") for result in results} <= {None, "copy_underway"}
     assert any(not result["failed"] for result in results)
+    assert left(runner) == []
+
+
+def test_a_backup_of_everything_that_meets_a_restore_drill_leaves_its_machine_alone(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that drills and a job that copies know nothing of each other. While the drill waits for its guest, the other one looks at the
+    host, makes its plan, and copies what is to be copied; both succeed."""
+    runner = begin(start, vms=(VmSpec("a", folder="D:\\VMs\\a", memory_mb=32),), speeds=Speeds())
+    with runner.fleet.locked():
+        one = runner.running.host
+        one.files.create_directory("E:\\Exports")
+        export(one, "a", "E:\\Exports")
+    met: list[dict[str, Any]] = []
+    usual = TestClock.sleep
+
+    def sleep(clock: TestClock, seconds: float) -> None:
+        usual(clock, seconds)
+        if met or not any(vm.name.startswith("a (drill") for vm in one.hyperv.machines.values()):
+            return
+        other = Runner(runner.fleet, runner.running)
+        met.append(backup_plan(other.run(hyperv_vm_info)["vms"], ["*"], {}, defaults={"destination": "E:\\Backup"}))
+        met.append(copy(other, names=met[0]["tasks"][0]["names"]))
+
+    monkeypatch.setattr(TestClock, "sleep", sleep)
+    drill = runner.run(hyperv_restore, name="a", destination="E:\\Exports", location="D:\\Drill", mode="drill", run_id="drill-1")
+    plan, copied = met
+    assert [[vm["name"] for vm in task["vms"]] for task in plan["tasks"]] == [["a"]]
+    assert (len(plan["left_out"]), plan["unprotected"]) == (1, [])
+    assert [entry["failed"] for entry in copied["results"]] == [False]
+    assert (drill["drill"]["outcome"], drill["leftovers"]) == ("passed", [])
     assert left(runner) == []
