@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from demo.left import SHADOWS, Left
 from demo.live_copy import LiveCopy
 from demo.playbook import PlaybookRun
 from demo.proofs import CopyProof
-from demo.site import HostPlan
-from demo.summary import Requests
+from demo.site import EXPORT_HOST, EXPORT_VM, HostPlan
+from demo.summary import Requests, is_protected
 
 REFUSED_EXIT = 2
 """What ansible-playbook ends with when a task failed on some host, as it must when a VM that was asked for is not protected."""
@@ -109,6 +110,15 @@ def same_copies(before: Sequence[CopyProof], after: Sequence[CopyProof]) -> list
     return ["the copies are not the same after the last run"]
 
 
+def same_exports(before: PlaybookRun, run: PlaybookRun) -> list[str]:
+    """The last run found the exports that were made, and made none."""
+    folders = [{(host, entry["export"]["folder"]) for host, told in each.exports.items()
+                for entry in told["results"] if entry.get("export")} for each in (before, run)]
+    changed = [host for host, told in run.exports.items() if any(entry["changed"] for entry in told["results"])]
+    problems = [f"{host}: the last run exported something" for host in changed]
+    return problems if folders[0] == folders[1] else [*problems, "the last run tells of other exports than those that were made"]
+
+
 def nothing_left(left: Mapping[str, Left], when: str) -> list[str]:
     """Nothing of ours but finished copies; all shadow copies of others."""
     problems = []
@@ -164,3 +174,52 @@ def clean_up(audit: PlaybookRun, run: PlaybookRun) -> list[str]:
 def next_run(plans: Sequence[HostPlan], run: PlaybookRun, present: Mapping[str, Collection[str]]) -> list[str]:
     """Every machine is copied that has no finished copy of the killed run."""
     return _exit(plans, run, "next") + [problem for plan in plans for problem in _entries(plan, run, present[plan.spec.name])]
+
+
+# -- export, drill, report -----------------------------------------------------------------------------------------------
+
+
+def exported(run: PlaybookRun, found: Sequence[CopyProof], wanted_exit: int) -> list[str]:
+    """The machine has one export, as good as it was asked for, and every disk of it is proved."""
+    problems = [] if run.code == wanted_exit else [f"the run with the export ended with {run.code}, not {wanted_exit}"]
+    entries = [entry for entry in run.exports.get(EXPORT_HOST, {}).get("results", []) if entry["vm"]["name"] == EXPORT_VM]
+    if [(entry["failed"], entry["changed"]) for entry in entries] != [(False, True)]:
+        problems += [f"{EXPORT_HOST}: hyperv_export says of {EXPORT_VM!r}: {[entry.get('msg', 'no message') for entry in entries]}"]
+    made = [(proof.copy.name, proof.copy.origin, proof.copy.level) for proof in found]
+    if made != [(EXPORT_VM, "production_checkpoint", "application")]:
+        problems.append(f"{EXPORT_HOST}: there are the exports {made}")
+    for proof in found:
+        problems += [f"{EXPORT_HOST}: {proof.copy.name!r}: {problem}" for problem in proof.problems]
+        if not proof.disks:
+            problems.append(f"{EXPORT_HOST}: {proof.copy.name!r}: no disk was proved")
+    return problems
+
+
+def drill(run: PlaybookRun, left: Sequence[str], written: Sequence[str], stored: Sequence[str]) -> list[str]:
+    """The machine came back and went again. ``written``, ``stored``: the endings of the evidence here and at the destination."""
+    problems = [] if run.code == 0 else [f"the drill ended with {run.code}, not 0"]
+    drills = [result.get("drill") or {} for result in run.restores.get(EXPORT_HOST, {}).get("results", [])]
+    told = [(one.get("vm_name"), one.get("outcome"), one.get("left")) for one in drills]
+    if told != [(EXPORT_VM, "passed", [])]:
+        problems.append(f"{EXPORT_HOST}: the drills are {told}")
+    problems += [f"{EXPORT_HOST}: a drill measured no recovery" for one in drills if not one.get("recovery_seconds")]
+    problems += [f"{EXPORT_HOST}: after the drill {thing}" for thing in left]
+    for where, endings in (("here", written), ("at the destination", stored)):
+        if sorted(endings) != [".html", ".json", ".xml"]:
+            problems.append(f"{EXPORT_HOST}: the evidence {where} is {sorted(endings)}")
+    return problems
+
+
+def report(plans: Sequence[HostPlan], run: PlaybookRun, data: Mapping[str, Any], page: bool, asked: Mapping[str, Requests]) -> list[str]:
+    """A page, and for each machine what is known to be true of it. ``data``: the JSON of the report."""
+    problems = [] if run.code == 0 else [f"the report ended with {run.code}, not 0"]
+    if not page:
+        problems.append("the report has no page")
+    told = {(vm["host"].upper(), vm["name"]): is_protected(vm) for vm in data["vms"]}
+    for plan in plans:
+        protected = {*plan.copied, EXPORT_VM} if plan.spec.name == EXPORT_HOST else {*plan.copied}
+        for name in (vm.name for vm in plan.spec.vms):
+            if told.get((plan.spec.name, name)) != (name in protected):
+                problems.append(f"{plan.spec.name}: the report is wrong about {name!r}")
+        problems += _only_read(plan.spec.name, asked[plan.spec.name], "report")
+    return problems

@@ -3,15 +3,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The guests of the demo: what they have written, and where each of them was at the instant of a shadow copy.
 
-That knowledge comes from the guests themselves and not from any image, so an image can be compared with it.
+The same for the instants in which a guest was told to hold its writes. That knowledge comes from the guests themselves and not from any
+image, so an image can be compared with it.
 """
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from simulator.disks.guest import Guest
+from simulator.disks.vhdx import ParentResolver
 from simulator.host import SimHost
 from simulator.hyperv.model import Machine, VhdFile
 from simulator.windows.shadows import ShadowCopy
@@ -37,6 +40,20 @@ class Instant:
     """By GUID of the machine."""
 
 
+class Witness(Guest):
+    """A guest that remembers where it was each time it held its writes, as for a production checkpoint."""
+
+    def __init__(self, disks: Path | Sequence[Path], seed: int | str = 0, *, parent_resolver: ParentResolver | None = None,
+                 slots: int = 64) -> None:
+        self.held: list[Position] = []
+        super().__init__(disks, seed, parent_resolver=parent_resolver, slots=slots)
+
+    def freeze(self) -> None:
+        """Hold all writes, and note the last one."""
+        super().freeze()
+        self.held.append(Position(self.sequence, self.in_flight))
+
+
 class Guests:
     """All guests of one host. Use it before the fleet starts, or inside ``fleet.locked()``."""
 
@@ -45,13 +62,14 @@ class Guests:
         """By ID of the shadow copy, in upper case."""
         self._host = host
         self._plans = plans
-        self._guests: dict[str, Guest] = {}
+        self._guests: dict[str, Witness] = {}
         host.shadows.on_taken.append(self._note)
 
     def start(self) -> None:
         """Give every machine a past, and let the running ones write on. The files of the host exist afterwards."""
         for machine in self._host.hyperv.machines.values():
             self._guests[machine.id] = self._write_past(machine, self._plan(machine))
+            self._host.hyperv.guests[machine.id] = self._guests[machine.id]  # follows the files of its machine
         self.resume()
         self._host.hyperv.disks.materialise_all()
 
@@ -79,11 +97,15 @@ class Guests:
         guest = self._guests[machine_id]
         return Position(guest.sequence, guest.in_flight)
 
+    def held(self, machine_id: str) -> Sequence[Position]:
+        """Where a guest was each time it held its writes."""
+        return tuple(self._guests[machine_id].held)
+
     def _note(self, copy: ShadowCopy) -> None:
         positions = {machine_id: self.position(machine_id) for machine_id in self._guests}
         self.instants[copy.shadow_id.upper()] = Instant(copy.shadow_id, copy.created, positions)
 
-    def _write_past(self, machine: Machine, plan: GuestPlan) -> Guest:
+    def _write_past(self, machine: Machine, plan: GuestPlan) -> Witness:
         """Write to each level of the chains in turn, as the machine did before and after each checkpoint; the guest on the leaves.
 
         A child is made only when its parent has been written to, because it notes which state of the parent it belongs to.
@@ -97,7 +119,7 @@ class Guests:
         guest.write_some(plan.written_before)
         return guest
 
-    def _guest(self, machine: Machine, files: Sequence[VhdFile], plan: GuestPlan) -> Guest:
+    def _guest(self, machine: Machine, files: Sequence[VhdFile], plan: GuestPlan) -> Witness:
         store = self._host.hyperv.disks
         paths = [path for path in map(store.materialise, files) if path is not None]
-        return Guest(paths, machine.id, parent_resolver=store.find_parent, slots=plan.slots)
+        return Witness(paths, machine.id, parent_resolver=store.find_parent, slots=plan.slots)

@@ -21,7 +21,7 @@ import yaml
 from simulator.fleet import Fleet
 
 from demo import processes
-from demo.site import ACCOUNT, DESTINATION, HostPlan
+from demo.site import ACCOUNT, DESTINATION, DRILLS, EXPORT_HOST, EXPORT_VM, EXPORTS, HostPlan
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 FOLDER = Path(".demo")
@@ -30,10 +30,14 @@ INVENTORY = FOLDER / "inventory.yml"
 CONFIGURATION = FOLDER / "ansible.cfg"
 BACKUP = CHECKOUT / "playbooks" / "backup.yml"
 CLEANUP = CHECKOUT / "playbooks" / "shadow_cleanup.yml"
+DRILL = CHECKOUT / "playbooks" / "restore_drill.yml"
+REPORT = CHECKOUT / "playbooks" / "report.yml"
+EVIDENCE, PAGE = FOLDER / "restore_drill", FOLDER / "report" / "report.html"
 LOOK_EVERY = 0.02
 """Seconds between two looks for the moment to kill a run."""
 _CALLBACKS = CHECKOUT / "tests" / "e2e" / "callbacks"
-_FACTS, _COPY, _CLEANUP = (f"agentless.hyperv.{name}" for name in ("hyperv_vm_info", "hyperv_vss_copy", "hyperv_cleanup"))
+_FACTS, _COPY, _CLEANUP, _EXPORT, _RESTORE = (f"agentless.hyperv.hyperv_{name}" for name in (
+    "vm_info", "vss_copy", "cleanup", "export", "restore"))
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class PlaybookRun:
     facts: Mapping[str, Mapping[str, Any]]
     copies: Mapping[str, Mapping[str, Any]]
     cleanups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    exports: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    restores: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def entry(self, host: str, name: str) -> Mapping[str, Any] | None:
         """What hyperv_vss_copy said of one machine."""
@@ -52,14 +58,21 @@ class PlaybookRun:
         return next((entry for entry in entries if entry["vm"]["name"] == name), None)
 
 
-def write_inventory(fleet: Fleet, plans: Sequence[HostPlan]) -> None:
-    """An ordinary inventory. Only the addresses are unusual: every simulated host is a port of this machine."""
-    hosts = {plan.spec.name.lower(): {"ansible_port": fleet.hosts[plan.spec.name].port, "backup_vms": list(plan.backup_vms)}
-             for plan in plans}
+def write_inventory(fleet: Fleet, plans: Sequence[HostPlan], *, exports: bool = False) -> None:
+    """An ordinary inventory. Only the addresses are unusual: every simulated host is a port of this machine.
+
+    ``exports``: it names one machine more, with a policy that exports it.
+    """
+    more = {EXPORT_HOST: [{"name": EXPORT_VM, "policy": "quiesced"}]} if exports else {}
+    hosts = {plan.spec.name.lower(): {"ansible_port": fleet.hosts[plan.spec.name].port,
+                                      "backup_vms": [*plan.backup_vms, *more.get(plan.spec.name, [])]} for plan in plans}
     variables = {
         "ansible_connection": "winrm", "ansible_host": "127.0.0.1", "ansible_winrm_scheme": "http", "ansible_winrm_transport": "ntlm",
         "ansible_user": ACCOUNT.name, "ansible_password": ACCOUNT.password, "backup_destination": DESTINATION, "backup_max_age": "20h",
-        "backup_gather": ["disks", "checkpoints", "integration", "replication", "security", "readiness"]}
+        "backup_gather": ["disks", "checkpoints", "integration", "replication", "security", "readiness"],
+        "backup_policies": {"quiesced": {"method": "export", "consistency": "application", "destination": EXPORTS}},
+        "restore_drill_destination": EXPORTS, "restore_drill_location": DRILLS, "restore_drill_report": str(EVIDENCE.resolve()),
+        "report_folder": str(PAGE.parent.resolve())}
     text = yaml.safe_dump({"hyperv": {"hosts": hosts, "vars": variables}}, allow_unicode=True, sort_keys=False)
     INVENTORY.write_text(f"---\n{text}", encoding="utf-8")
 
@@ -87,8 +100,8 @@ def run(folder: Path, show: Callable[[str], None], playbook: Path = BACKUP, *arg
         code = process.wait()
     finally:
         _end(process)
-    found = _read(record)
-    return PlaybookRun(code, time.monotonic() - began, found[_FACTS], found[_COPY], found[_CLEANUP])
+    found = read_record(record)
+    return PlaybookRun(code, time.monotonic() - began, found[_FACTS], found[_COPY], found[_CLEANUP], found[_EXPORT], found[_RESTORE])
 
 
 def run_and_kill(folder: Path, show: Callable[[str], None], reached: Callable[[], bool], patience: float = 60.0) -> int:
@@ -146,13 +159,14 @@ def _environment(record: Path) -> dict[str, str]:
             "ANSIBLE_CALLBACKS_ENABLED": "record", "RECORD_FILE": str(record), "PYTHONUNBUFFERED": "1"}
 
 
-def _read(record: Path) -> dict[str, dict[str, Mapping[str, Any]]]:
-    found: dict[str, dict[str, Mapping[str, Any]]] = {_FACTS: {}, _COPY: {}, _CLEANUP: {}}
+def read_record(record: Path) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """The last result of each module on each host; a task that was skipped has none."""
+    found: dict[str, dict[str, Mapping[str, Any]]] = {name: {} for name in (_FACTS, _COPY, _CLEANUP, _EXPORT, _RESTORE)}
     for line in record.read_text(encoding="utf-8").splitlines() if record.exists() else []:
         entry = json.loads(line)
-        if entry["action"] in found:
+        if entry["action"] in found and entry["status"] != "skipped":
             result = entry["result"]
-            found[entry["action"]][entry["host"].upper()] = _joined(result) if entry["action"] == _COPY else result
+            found[entry["action"]][entry["host"].upper()] = _joined(result) if entry["action"] in (_COPY, _EXPORT) else result
     return found
 
 

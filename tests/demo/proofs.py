@@ -39,14 +39,17 @@ class CopiedFile:
 
 @dataclass(frozen=True)
 class Copy:
-    """A finished copy as it is found on a host. ``problems``: what is wrong with its files."""
+    """A finished copy as it is found on a host. ``problems``: what is wrong with its files.
+
+    ``origin``: the ID of the shadow copy; of an export its method.
+    """
 
     host: str
     machine_id: str
     name: str
     folder: str
     real: Path
-    shadow_id: str
+    origin: str
     level: str
     files: tuple[CopiedFile, ...]
     problems: tuple[str, ...] = ()
@@ -107,10 +110,11 @@ def read_copy(host: str, relative: Path, base: Path) -> Copy:
                    entry["disk"], entry["level"])
         for entry in data["files"])
     return Copy(host, data["vm"]["id"], data["vm"]["name"], folder, real, data["shadow_copy"], data["consistency"]["achieved"], files,
-                tuple(_problems(real, files)))
+                tuple(problems_of(real, files)))
 
 
-def _problems(folder: Path, files: Sequence[CopiedFile]) -> list[str]:
+def problems_of(folder: Path, files: Sequence[CopiedFile]) -> list[str]:
+    """What is wrong with the files in the folder of a copy: one is missing, has another size, or is not in the manifest."""
     found = [f"{file.path} is not there" if not file.real.is_file() else f"{file.path} has another size than the manifest says"
              for file in files if not file.real.is_file() or file.real.stat().st_size != file.size]
     known = {file.real for file in files} | {folder / MANIFEST}
@@ -119,15 +123,19 @@ def _problems(folder: Path, files: Sequence[CopiedFile]) -> list[str]:
 
 def prove(copy: Copy, guests: Guests) -> CopyProof:
     """Compare every disk of a copy with what its guest had written when the shadow copy was taken."""
-    instant = guests.instants.get(copy.shadow_id.upper())
+    instant = guests.instants.get(copy.origin.upper())
     if instant is None:
-        return CopyProof(copy, (), (*copy.problems, f"the manifest names the shadow copy {copy.shadow_id}, which was never taken"))
+        return CopyProof(copy, (), (*copy.problems, f"the manifest names the shadow copy {copy.origin}, which was never taken"))
     return compare(copy, instant)
 
 
 def compare(copy: Copy, instant: Instant) -> CopyProof:
+    """Judge a copy against an instant of its host."""
+    return judge(copy, instant.guests[copy.machine_id])
+
+
+def judge(copy: Copy, guest: Position) -> CopyProof:
     """Judge the disks of a copy, each and together, against where the guest was at that instant."""
-    guest = instant.guests[copy.machine_id]
     disks = tuple(DiskProof(chain[0], len(chain) - 1, proof.inspect(chain[0].real, [file.real for file in chain[1:]]), guest)
                   for chain in copy.chains())
     found = [disk.found for disk in disks]

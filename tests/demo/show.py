@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The agentless.hyperv authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The course of the demo: start the fleet, run the playbook, prove the copies, try it the wrong way, kill a run and clean up."""
+"""The course of the demo: start the fleet, run the playbook, prove the copies, try it the wrong way, kill a run and clean up, restore."""
 from __future__ import annotations
 
 import contextlib
@@ -21,7 +21,7 @@ from simulator.hyperv.spec import MIB
 from simulator.soap.counters import Counters
 from simulator.windows.programs.base import Speeds
 
-from demo import checks, interrupted, left, live_copy, playbook, proofs, site, summary
+from demo import checks, interrupted, left, live_copy, playbook, proofs, restored, site, summary
 from demo.guests import Guests
 from demo.left import Left
 from demo.live_copy import LiveCopy
@@ -136,15 +136,18 @@ class Demo:
         made, again = interrupted.show(self, heading, _print, Brief)
         self.problems += checks.copies(self.plans, made)
         everything = self.prove()
-        heading("9. And once more: every copy is younger than backup_max_age, so nothing is done")
+        exports, made_exports = restored.show(self, heading, _print, Brief)
+        heading("11. And once more: every copy is younger than backup_max_age, so nothing is done")
         last, asked_last = self.play(BACKUP, Brief())
         self.problems += checks.idle_run(self.plans, again, last, asked_last)
         self.problems += checks.same_copies(everything, self.prove())
+        self.problems += checks.same_exports(made_exports, last) + checks.same_copies(exports, restored.prove_exports(self))
+        restored.report(self, heading, _print, Brief)
         at_the_end = self.left()
         self.problems += checks.nothing_left(at_the_end, "at the end")
         hosts = [HostOutcome(plan.spec.name, plan.spec.os_version, plan.spec.locale, len(plan.spec.vms), asked[plan.spec.name],
                              asked_last[plan.spec.name], at_the_end[plan.spec.name]) for plan in self.plans]
-        return Outcome(hosts, [*found, *made], self._refusals(first), live, time.monotonic() - self.began, self.problems)
+        return Outcome(hosts, [*found, *made, *exports], self._refusals(first), live, time.monotonic() - self.began, self.problems)
 
     def _copy_live(self) -> LiveCopy:
         _print([f"{site.LIVE_HOST} lets others read the disk of {site.LIVE_VM} while it is in use; newer hosts may refuse that.",
@@ -193,6 +196,8 @@ def started() -> Iterator[Demo]:
             name, host = plan.spec.name, fleet.simulated[plan.spec.name]
             host.files.locked_live_disks = name != site.LIVE_HOST
             host.processes.speeds = COPY_SPEED
+            if name == site.EXPORT_HOST:
+                restored.make_brisk(host)
             guests[name] = Guests(host, plan.guests)
             stack.callback(guests[name].stop)
             guests[name].start()

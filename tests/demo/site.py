@@ -15,6 +15,10 @@ from simulator.windows.spec import VolumeSpec
 
 ACCOUNT = Account("Administrator", "Demo-Pässwörd-1", groups=frozenset({"Administrators"}), builtin_administrator=True)
 DESTINATION = "E:\\Backup"
+EXPORTS = "E:\\Exports"
+DRILLS = "D:\\Drill"
+EXPORT_HOST, EXPORT_VM = "HV03", "crm01"
+"""Which machine is exported and restored for a drill. The inventory names it only then."""
 HOSTILE = "it's 50% \"off\" & <{{ 7 * 7 }}> \u202egnp.exe"
 """A name that Hyper-V accepts: quotes, what cmd expands, markup, a template, and a character that turns the rest of a line around."""
 LIVE_HOST, LIVE_VM = "HV01", "web01"
@@ -66,7 +70,7 @@ def plan(start: datetime) -> tuple[HostPlan, ...]:
         _vm(HOSTILE, "hostile", disks=(DiskSpec(path="D:\\VMs\\hostile\\100% & more's.vhdx"),)))
     hv03 = _host(
         "HV03", "2025", "en-US", start, _vm("file01", disks=(DiskSpec(kind="fixed", size=16 * MIB),), tpm=True), _vm("web02"),
-        _vm("replica01", state="off", replication_mode=2, guest=None))
+        _vm(EXPORT_VM), _vm("replica01", state="off", replication_mode=2, guest=None))
     return (
         HostPlan(hv01, ("sql01", "web01", "old-app"), ("sql01", "web01", "old-app")),
         HostPlan(hv02, ("*",), ("linux01", "build01", HOSTILE), foreign=2,

@@ -7,6 +7,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from demo.left import KINDS, Left
@@ -140,10 +141,42 @@ def copy_lines(proof: CopyProof) -> list[str]:
     copy = proof.copy
     files = [[f"    {printable(file.source)}", "->", printable(file.path[len(copy.folder) + 1:]), _bytes(file.size)] for file in copy.files]
     lines = [f"{copy.host}  {printable(copy.name)}", f"  on the host  {copy.folder}", f"  here         {copy.real}",
-             f"  out of       shadow copy {copy.shadow_id}", *table(files)]
+             f"  out of       shadow copy {copy.origin}", *table(files)]
     if copy.problems:
         return [*lines, *(f"    WRONG: {printable(problem)}" for problem in copy.problems)]
     return [*lines, f"    manifest.json: {number(len(copy.files), 'file')}, there with these sizes, and no other"]
+
+
+def export_lines(proof: CopyProof) -> list[str]:
+    """An export, and what the reader finds in its disks."""
+    copy = proof.copy
+    disks = table([[_disk_name(disk), disk_verdict(disk)] for disk in proof.disks], "    ")
+    return [f"{copy.host}  {printable(copy.name)}  ({copy.level}, {copy.origin})", f"  on the host  {copy.folder}",
+            f"  here         {copy.real}", *disks, *(f"    WRONG: {printable(problem)}" for problem in copy.problems)]
+
+
+def drill_lines(drills: Mapping[str, Any], evidence: Sequence[Path], left: Sequence[str]) -> list[str]:
+    """What became of the drills of a host, by the result of hyperv_restore; where the evidence is; what is left."""
+    lines = []
+    for drill in (result["drill"] for result in drills.get("results", []) if "drill" in result):
+        back = "never back" if drill["recovery_seconds"] is None else f"heartbeat {drill['recovery_seconds']:.1f} s after the restore began"
+        lines.append(f"{printable(drill['vm_name'])}: {drill['outcome']}, {back}.")
+    lines.append("Left on the host: " + (printable("; ".join(left)) if left else "no machine, no checkpoint, no file of the drill."))
+    files = sorted(evidence)
+    return [*lines, f"Evidence: {', '.join([str(files[0]), *(path.suffix for path in files[1:])]) if files else 'NONE'}"]
+
+
+def is_protected(vm: Mapping[str, Any]) -> bool:
+    """Whether a machine of the report has a good copy that is young enough."""
+    return vm["status"] in ("ok", "attention") and vm["last_copy"] is not None
+
+
+def report_lines(data: Mapping[str, Any], page: Path) -> list[str]:
+    """What the report counts, by its JSON, and where its page is."""
+    good = sum(1 for vm in data["vms"] if is_protected(vm))
+    bad = [f"  {vm['host']} {printable(vm['name'])} ({', '.join(problem['code'] for problem in vm['problems'])})"
+           for vm in data["vms"] if not is_protected(vm)]
+    return [f"Protected: {number(good, 'VM')}. Without a copy: {len(bad)}", *bad, f"Open it in a browser: {page}"]
 
 
 def _bytes(count: int) -> str:
@@ -155,7 +188,8 @@ def disk_verdict(disk: DiskProof) -> str:
     found, guest = disk.found, disk.guest
     if not disk.good:
         return f"NOT PROVED: {found.summary()}; the guest was at write {guest.last}"
-    where = f"guest at {guest.last}" + (f", {guest.in_flight} half written" if guest.in_flight is not None else ", at rest")
+    rest = "quiesced" if found.quiesced else "at rest"
+    where = f"guest at {guest.last}, " + (f"{guest.in_flight} half written" if guest.in_flight is not None else rest)
     return f"writes {found.first} to {found.last} are there, none after, none torn; {where}"
 
 
@@ -220,7 +254,7 @@ def _last(outcome: Outcome) -> list[str]:
     disks = sum(len(proof.disks) for proof in outcome.proofs)
     if outcome.problems:
         return [f"FAILED after {outcome.seconds:.1f} s:", *(f"  {printable(problem)}" for problem in outcome.problems)]
-    return [f"PASSED in {outcome.seconds:.1f} s. Copies: {len(outcome.proofs)}, with {number(disks, 'disk')}, all proved. "
+    return [f"PASSED in {outcome.seconds:.1f} s. Copies and exports: {len(outcome.proofs)}, with {number(disks, 'disk')}, all proved. "
             f"Refused: {len(outcome.refusals)}.",
             "A run was killed in the middle; after the clean-up and the next run nothing of ours is left,",
-            "and nothing of others is missing."]
+            "and nothing of others is missing. An export was restored, started, measured and removed again."]

@@ -32,7 +32,8 @@ OURS, SUSPECT, FOREIGN = "ours", "suspect", "foreign"
 EXISTS = Command('if exist "%AGH_PATH%\\" (exit 0) else (exit 3)', reads_only=True)
 # it is a folder that only this run has, below two that may be links: those are looked at first
 LINKS = Command('dir /B /AL "%AGH_PATH%*" & dir /B /AL "%AGH_VM%*" & dir /B /AL "%AGH_HOST%*"', reads_only=True)
-REMOVE = Command('(if exist "%AGH_PATH%\\" rmdir /S /Q "%AGH_PATH%") & if exist "%AGH_PATH%\\" exit 3')
+# and the folder of the machine, which is one for each drill, unless it holds anything else
+REMOVE = Command('(if exist "%AGH_PATH%\\" rmdir /S /Q "%AGH_PATH%") & (if exist "%AGH_PATH%\\" exit 3) & rmdir "%AGH_VM%" 2>nul & exit 0')
 _TRIES = 3
 _PAUSE = 2.0
 

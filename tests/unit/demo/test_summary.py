@@ -92,9 +92,9 @@ def test_the_summary_of_a_demo_that_passed() -> None:
         "Refused: HV01 replica01 (replica_vm): This is a replica.",
         "Without a shadow copy: HV01 web01: web01.vhdx: NOT consistent at write 100: 1 torn (99), 2 missing (97, 98)",
         "",
-        "PASSED in 12.3 s. Copies: 1, with 1 disk, all proved. Refused: 1.",
+        "PASSED in 12.3 s. Copies and exports: 1, with 1 disk, all proved. Refused: 1.",
         "A run was killed in the middle; after the clean-up and the next run nothing of ours is left,",
-        "and nothing of others is missing."]
+        "and nothing of others is missing. An export was restored, started, measured and removed again."]
 
 
 def test_the_summary_of_a_demo_that_failed_says_why() -> None:

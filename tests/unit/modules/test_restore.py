@@ -459,6 +459,7 @@ def test_a_drill_leaves_evidence_and_nothing_else(start: Start) -> None:
     assert result.get("failed") is None, result
     assert (result["drill"]["outcome"], result["recovery_seconds"] > 25, result["leftovers"]) == ("passed", True, [])
     assert (list(host.hyperv.machines), left(runner), no_files(runner, "D:\\Drill")) == ([VM], [], True)
+    assert list(host.files.children(host.files.resolve("D:\\Drill\\HV01"))) == [], "no empty folder for each drill"
     written = set(walk(host, BACKUP)) - set(others)
     assert sorted(path.rpartition(".")[2] for path in written) == ["html", "json", "xml"]
     assert all(digest(host, f"{BACKUP}\\{path}") == known for path, known in others.items())
