@@ -59,6 +59,7 @@ def look(host: SimHost, plan: HostPlan) -> Around:
 
 
 def _files(host: SimHost, folder: str) -> list[str]:
+    """Everything below a folder of the host but the folders right in it, which are those of hosts and machines."""
     top = host.files.resolve(folder).real if host.files.exists(folder) else None
     return [] if top is None else sorted("\\".join(path.relative_to(top).parts) for path in top.rglob("*") if path.parent != top)
 
@@ -120,6 +121,7 @@ def report(demo: Demo, heading: Callable[[str], None], say: Say, relay: Callable
     """One page of the fleet, and what it must say of each machine; read, not believed."""
     heading("12. playbooks/report.yml: one page of the whole fleet")
     run, asked = demo.play(REPORT, relay())
-    data = json.loads(PAGE.with_suffix(".json").read_text(encoding="ascii")) if PAGE.exists() else {"vms": []}
+    told = PAGE.with_suffix(".json")
+    data = json.loads(told.read_text(encoding="ascii")) if told.exists() else {"vms": []}
     say(["", *summary.report_lines(data, PAGE)])
     demo.problems += checks.report(demo.plans, run, data, PAGE.exists(), asked)
