@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[Sequence[str]], None]
 Relay = Callable[[str], None]
-BRISK = {"export_seconds": 2.0, "merge_delay_seconds": 0.5, "merge_seconds": 2.0, "boot_seconds": 6.0}
+BRISK = {"export_seconds": 1.0, "merge_delay_seconds": 0.5, "merge_seconds": 1.0, "boot_seconds": 3.0}
 """How fast the host is that exports and restores: small disks, and nobody wants to wait for a guest that boots."""
 
 
