@@ -356,19 +356,27 @@ def test_a_machine_that_changes_meanwhile_is_noticed(start: Start) -> None:
     assert_nothing_left(runner)
 
 
-def test_a_copy_that_runs_out_of_room_leaves_no_manifest(start: Start) -> None:
+@pytest.mark.parametrize("stuck", [False, True])
+def test_a_copy_that_runs_out_of_room_makes_room_or_tells_what_is_left(start: Start, stuck: bool) -> None:
     runner = start(
         volumes=(VolumeSpec("C:"), VolumeSpec("D:"), VolumeSpec("E:", size=1024**3, free=200 * 1024**2)), vms=(machine("a"), machine("b"))
     )
     with runner.fleet.locked():
         host = runner.running.host
         host.shadows.on_taken.append(lambda _copy: host.files.write_file("E:\\filler.bin", b"x" * (194 * 1024**2)))
+        if stuck:
+            removing = ("rmdir /S /Q", "%AGH_PATH%")
+            host.rules.add(access_denied(), times=None, when=lambda view: all(text in view.document for text in removing))
     result = copy(runner, names=["a", "b"])
     entries = {entry["vm"]["name"]: entry for entry in result["results"]}
     assert entries["a"]["failed"] is False
     assert (entries["b"]["error_code"], entries["b"]["changed"], "manifest" in entries["b"]) == ("destination_full", False, False)
-    assert {leftover["kind"] for leftover in entries["b"]["leftovers"]} == {"incomplete_copy", "intent"}
     assert (shadows(runner), links(runner)) == ([], [])
+    if not stuck:
+        assert entries["b"]["leftovers"] == []
+        assert_nothing_left(runner)
+        return
+    assert {leftover["kind"] for leftover in entries["b"]["leftovers"]} == {"incomplete_copy", "intent"}
     (intent,) = names(runner, f"{STATE}\\intents")
     assert f"{STATE}\\intents\\{intent}" in {leftover["id"] for leftover in entries["b"]["leftovers"]}, "the clean-up finds the copy by it"
 
