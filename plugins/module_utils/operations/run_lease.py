@@ -82,7 +82,8 @@ class RunLease:
         """Take the lease: one program, and the host's time before unless it is known. A lease of the same run is adopted, and whoever
         had it has lost it.
 
-        Raises LeaseHeld, HypervError ``lease_damaged``, ``lease_not_made`` or, with a text, ``file_not_written``.
+        Raises LeaseHeld, HypervError ``lease_damaged``, ``lease_not_made`` or, with a text, ``file_not_written``; then nothing of the
+        text stays, or it is in the error's ``leftovers``.
         """
         asked = self._clock.monotonic()
         self._lease = self._taken()
@@ -91,8 +92,11 @@ class RunLease:
         if text is not None and not self._announced:
             try:
                 files.write_text(self._writer, text.temporary, text.final, text.data)
-            except HypervError:
+            except HypervError as error:
+                # it may stand nevertheless, and tells of nothing
+                self.retract(Leftover("intent", text.final, text.final.rpartition("\\")[0], f'del "{text.final}"'))
                 self.__exit__(None, None, None)
+                error.leftovers = (*error.leftovers, *(one for one in self.leftovers if one.kind != "lease"))
                 raise
         return self
 

@@ -253,6 +253,17 @@ def test_what_cannot_be_taken_back_is_told(hv: WindowsHost) -> None:
     assert sorted(one.kind for one in held.leftovers) == ["intent", "lease"]
 
 
+@pytest.mark.parametrize(("times", "left"), [(2, []), (None, ["intent"])], ids=["for a while", "for good"])
+def test_a_text_that_nobody_saw_written_goes_or_is_told(hv: WindowsHost, times: int | None, left: list[str]) -> None:
+    with hv.fleet.locked():
+        hv.host.rules.add(lost_after(), "Shell Receive", nth=1)  # the text is written, and the look at the lease answers
+        hv.host.rules.add(lost_before(), "Shell Command", nth=3, times=times)
+    with pytest.raises(HypervError) as error, lease_of(hv, announce=TEXT):
+        pass
+    assert [one.kind for one in error.value.leftovers] == left
+    assert hv.names(INTENTS) == (["night-1.checkpoint"] if left else [])
+
+
 def test_a_text_whose_end_did_not_arrive_never_gets_its_name(hv: WindowsHost) -> None:
     with writing_programs(hv.writer, TEXT.values()) as programs:
         assert programs.run(files.WRITE_TEXT, timeout=60, stdin=TEXT.data[:-5]).exit_code != 0
