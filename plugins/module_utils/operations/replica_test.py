@@ -4,7 +4,7 @@
 """Test failovers: a machine of a recovery point, isolated, started, heard, and removed again; the evidence stays (operations 7.6)."""
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -13,11 +13,12 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.types import Reference
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.wql import select
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Deadline
-from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover, OutcomeUnknown
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import adapters, integration, machines, power
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import replication_service as service
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoints import Checkpoint
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.identity import NAMESPACE, as_guid
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.jobs import JobTimedOut
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine, Settings
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import Call, Plan, Step
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import (
@@ -33,6 +34,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkp
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_facts import REPLICA_MODES, Side
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vm_result import iso
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import replica_marks
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows import system
 
 TEST, END_TEST = "test", "end_test"
 _DEPENDENCY = "Msvm_ReplicaSystemDependency"
@@ -129,7 +131,11 @@ def _decide(call: Call, side: Side, machine: Machine, tests: Mapping[str, str]) 
 
 
 def _ours(test: Machine, replica: Machine) -> bool:
-    return replica_marks.is_ours(test.settings.notes if test.settings else None, replica.vm_id, test.vm_id)
+    """By its own mark; one that was not marked yet by what its replica announces."""
+    if test.settings is None:
+        return False
+    return replica_marks.is_ours(test.settings.notes, replica.vm_id, test.vm_id) or replica_marks.came_of(
+        replica.settings.notes if replica.settings else None, replica.vm_id, test.settings.created)
 
 
 def _leftover(test: Machine) -> Leftover:
@@ -160,6 +166,8 @@ def _carry_out(call: Call, tools: Tools, prepared: Prepared, drill: Drill) -> Dr
         if drill.old is not None:
             _remove(tools, drill.machine, drill.old)
             drilled.done.append("remove_test")
+        if drill.machine.settings is not None and replica_marks.is_announced(drill.machine.settings.notes):
+            _withdraw(tools, drill.machine)  # of a run that died
         if call.params["action"] == TEST:
             _test(call, tools, prepared, drill, drilled)
     except HypervError as error:
@@ -169,7 +177,14 @@ def _carry_out(call: Call, tools: Tools, prepared: Prepared, drill: Drill) -> Dr
 
 def _test(call: Call, tools: Tools, prepared: Prepared, drill: Drill, drilled: Drilled) -> None:
     """Whatever becomes of the test, its machine goes, or is told; with keep_test it stays when all is well."""
-    test = _make(tools, drill)
+    _announce(call, tools, drill.machine)
+    try:
+        test = _make(tools, drill)
+    except (OutcomeUnknown, JobTimedOut):
+        raise  # it may come yet, so the announcement stays
+    except HypervError:
+        _withdraw_if_possible(tools, drill.machine)
+        raise
     drilled.done.append("make_test")
     drilled.evidence.update({
         "test_vm": checkpoint_choice.label(test), "begun": iso(call.clock.utcnow()), "heartbeat": None, "isolated": False,
@@ -177,6 +192,7 @@ def _test(call: Call, tools: Tools, prepared: Prepared, drill: Drill, drilled: D
     well = False
     try:
         _mark(tools, drill.machine, test)
+        _withdraw(tools, drill.machine)
         _isolate(tools, test, prepared.switch)
         drilled.evidence["isolated"] = True
         _boot(call, tools, test, drilled)
@@ -240,6 +256,33 @@ def _mark(tools: Tools, replica: Machine, test: Machine) -> None:
     checkpoint_steps.change(
         tools, settings.reference, {"Notes": (notes,)},
         lambda row: replica_marks.is_ours("\n".join(row.texts("Notes")), replica.vm_id, test.vm_id), f"marking {test.name!r} as ours")
+
+
+def _announce(call: Call, tools: Tools, replica: Machine) -> None:
+    """Say on the replica that its test machine will be ours: until that is marked nothing else tells. There is none now."""
+    now = system.read_system(tools.writer, call.clock).local_time.replace(microsecond=0)
+    _change_notes(tools, replica, lambda notes: replica_marks.announced(notes, replica.vm_id, now), "announcing a test of")
+
+
+def _withdraw(tools: Tools, replica: Machine) -> None:
+    _change_notes(tools, replica, replica_marks.withdrawn, "withdrawing the announcement of a test of")
+
+
+def _withdraw_if_possible(tools: Tools, replica: Machine) -> None:
+    """After an error that has to be told first. What was made all the same is announced until the next run has removed it."""
+    try:
+        if _find(tools, replica) is None:
+            _withdraw(tools, replica)
+    except HypervError as error:
+        tools.progress(f"{replica.name}: its notes still announce a test: {error.message}")
+
+
+def _change_notes(tools: Tools, replica: Machine, changed: Callable[[str], str], what: str) -> None:
+    """Somebody may have written into them meanwhile, so they are read again."""
+    reference = _settings(replica).reference
+    notes = changed("\n".join(tools.writer.get(reference).texts("Notes")))
+    checkpoint_steps.change(tools, reference, {"Notes": (notes,)}, lambda row: "\n".join(row.texts("Notes")) == notes,
+                            f"{what} {replica.name!r}")
 
 
 def _settings(test: Machine) -> Settings:

@@ -110,6 +110,8 @@ def after_drill(seen: Seen) -> Iterator[str]:
         yield f"the primary is in the states {relations(seen)[0]}"
     if seen.ending.succeeded and set(machines) != {SQL}:
         yield f"success, and these are there: {[one.name for one in machines.values()]}"
+    if seen.ending.succeeded and "agentless.hyperv" in machines[SQL].notes:
+        yield f"success, and the replica says {machines[SQL].notes!r}"
     for one in machines.values():
         if one.replication_mode == 3 and any(nic.switch for nic in one.spec.nics):
             yield "the test machine has a network"
@@ -118,7 +120,7 @@ def after_drill(seen: Seen) -> Iterator[str]:
 DRILL = Operation(
     "a test failover", replica_host, hyperv_replica_failover.run, validated(hyperv_replica_failover, action="test", name="sql01"),
     clean=after_drill, after=after_drill, healed=after_drill, peers=primary_host, next_run=NextRun(
-        hyperv_replica_failover.run, validated(hyperv_replica_failover, action="test", name="sql01", remove_foreign_test=True), pause=120))
+        hyperv_replica_failover.run, validated(hyperv_replica_failover, action="test", name="sql01"), pause=120))
 
 
 # -- the end: the task runs on HV01 again --------------------------------------------------------------------------------

@@ -205,6 +205,29 @@ def foreign(runner: Any) -> None:
     advance(runner, 60)
 
 
+def test_a_test_machine_that_a_dead_run_did_not_mark_is_known_by_the_announcement(
+        pair: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    _, hv02 = pair
+
+    def gone(*_arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with hv02.fleet.locked():
+        machine(hv02).notes = "of the shop"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_test._make", gone)
+        fail_over(hv02, action="test")
+    assert machine(hv02).notes.startswith("of the shop\n[agentless.hyperv test failover begun of=")
+    foreign(hv02)  # as the dead run would have
+    assert fail_over(hv02, action="end_test")["steps"] == ["remove_test"]
+    assert machine(hv02).notes == "of the shop"
+    advance(hv02, 300)
+    done = fail_over(hv02, action="test", keep_test=True)
+    test = hv02.running.host.hyperv.machines[done["evidence"]["test_vm"]["vm_id"]]
+    assert (machine(hv02).notes, test.notes) == (
+        "of the shop", f"of the shop\n[agentless.hyperv test failover of={SQL} test={test.id}]")
+
+
 def test_a_test_machine_that_comes_connected_is_disconnected_before_it_starts(pair: tuple[Any, Any]) -> None:
     _, hv02 = pair
     knobs(hv02).test_connected = True

@@ -228,3 +228,15 @@ def test_a_mark_for_deletion_means_one_machine_for_a_week() -> None:
     assert not replica_marks.is_doomed(notes, VM.replace("1", "2"), NOW)
     assert not replica_marks.is_doomed(notes.replace("03-01", "99-99"), VM, NOW)
     assert not replica_marks.is_doomed(None, VM, NOW)
+
+
+def test_an_announcement_is_for_the_test_machine_that_comes_right_after_it() -> None:
+    notes = replica_marks.announced(replica_marks.announced("SQL of the shop", VM, NOW - timedelta(days=3)), VM, NOW)
+    assert notes == f"SQL of the shop\n[agentless.hyperv test failover begun of={VM} at=2026-03-01T12:00:00Z]"
+    found = [replica_marks.came_of(notes, VM, NOW + timedelta(seconds=seconds)) for seconds in (-1, 0, 900, 901)]
+    assert found == [False, True, True, False]
+    assert not replica_marks.came_of(notes, VM.replace("1", "2"), NOW)
+    assert not replica_marks.came_of(notes, VM, None)
+    assert not replica_marks.came_of("SQL of the shop", VM, NOW)
+    assert (replica_marks.withdrawn(notes), replica_marks.is_announced(notes)) == ("SQL of the shop", True)
+    assert replica_marks.stamped(notes, VM, VM) == f"SQL of the shop\n[agentless.hyperv test failover of={VM} test={VM}]"
