@@ -127,6 +127,23 @@ def test_nothing_to_do_costs_eight_requests(start: Start) -> None:
     assert spent.requests - spent.by_operation.get("Pull", 0) <= 8
 
 
+def test_an_export_of_one_disk_costs_forty_eight_requests(start: Start) -> None:
+    runner = start_with(start)
+    export(runner, consistency="crash")
+    before = runner.running.host.counters.snapshot()
+    export(runner, consistency="crash")
+    spent = runner.running.host.counters.since(before)
+    seen = spent.by_operation
+    late = seen["Shell Receive"] - seen["Shell Command"]
+    assert spent.requests - seen.get("Pull", 0) - seen["Get"] - late <= 48  # it gets nothing but jobs that are not done yet
+
+
+def test_an_announced_export_that_is_never_begun_leaves_no_intent(start: Start) -> None:
+    runner = start_with(start)
+    assert refused(runner, consistency="crash", target_limit=33).error_code == "invalid_target_limit"
+    assert left_on_host(runner) == {}
+
+
 def test_check_mode_predicts_and_changes_nothing(start: Start) -> None:
     runner = start_with(start)
     result: dict[str, Any] = {}
