@@ -234,7 +234,7 @@ def _row(drill: Drill) -> str:
         ("n", f"{_marked_up(_duration(drill.recovery_seconds))}<small>{_marked_up(phases)}</small>"),
         ("", f"{_marked_up(backup[0])}<small>{_marked_up(', '.join(part for part in backup[1:] if part))}</small>"),
         ("n", _marked_up(_size(drill.size))),
-        ("", f"{_when(drill.began)}<small>on {_marked_up(drill.host)}, {_marked_up(drill.os_name or 'guest unknown')}"
+        ("", f"{_when(drill.began)}<small>on {_marked_up(drill.host)}; guest: {_marked_up(drill.os_name or 'unknown')}"
              f"<br>run {_marked_up(drill.run_id)}</small>"))
     return "<tr>" + "".join(f'<td class="{kind}">{cell}</td>' for kind, cell in cells) + "</tr>"
 
