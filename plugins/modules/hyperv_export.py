@@ -29,7 +29,8 @@ options:
     elements: str
   destination:
     description:
-      - Folder of the host, on another volume than the disks, or a share, or a folder in one, that is there, such as V(\\\\backup01\hyperv).
+      - Folder of the host, on another volume than the disks, or a share, or a folder in one, that is there, such as
+        V(\\\\backup01\\hyperv).
       - Exports are in C(<destination>\<host>\<name>_<first 8 of the GUID>\<UTC time>_<run id>).
     type: str
     required: true

@@ -109,4 +109,3 @@ def _connection(row: Instance) -> Connection:
             except ValueError:
                 continue
     return Connection(switch, row.text("LastKnownSwitchName") or "")
-

@@ -108,4 +108,3 @@ def leftover(machine: Machine, checkpoint: Checkpoint) -> Leftover:
     """The checkpoint, when it stays."""
     return Leftover("checkpoint", checkpoint.checkpoint_id, f"{machine.name} ({machine.vm_id})",
                     f"Get-VM -Id {machine.vm_id} | Get-VMSnapshot | Where-Object Id -eq {checkpoint.checkpoint_id} | Remove-VMSnapshot")
-

@@ -62,4 +62,3 @@ def _with_chains(reader: CimReader, facts: HostFacts, found: Sequence[Disk]) -> 
         if disk.kind == "virtual" and disk.path and disk.path not in chains:
             chains[disk.path] = disks.read_chain(reader, disk.path)
     return replace(facts, chains=chains)
-

@@ -328,4 +328,3 @@ def _estimate(machine: Machine, method: str, source: Source, disks: Sequence[Sou
     """Files of all chains, system files, and the memory that a saved state will hold (operations 3.2)."""
     memory = max(source.memory_in_use, source.hardware.memory) if method == LIVE_SAVED else 0
     return sum(disk.size for disk in disks if not disk.excluded) + (source.system_files or 0) + memory
-

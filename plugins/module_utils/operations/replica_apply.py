@@ -174,9 +174,9 @@ def _modify(tools: Tools, side: Side, work: Work, asked: Asked) -> None:
         shown = rows.shown(replica_settings.ROWS, now, side.system.build)
         return not rows.differences(replica_settings.ROWS, shown, wanted, side.system.build) and _disks_are(now, work)
 
+    settings = _settings(side, work, rows.properties(work.changes), replica_settings.forms(side.settings)[0])
     replica_steps.achieve(tools, f"changing the replication settings of {work.machine.name!r}", partial(
-        service.modify_relation, writer, work.machine.reference, _settings(side, work, rows.properties(work.changes),
-                                                                            replica_settings.forms(side.settings)[0])), is_so)
+        service.modify_relation, writer, work.machine.reference, settings), is_so)
 
 
 def _disks_are(row: Instance, work: Work) -> bool:

@@ -43,7 +43,7 @@ def run(call: Call) -> dict[str, Any]:
         entry = _entry(call, machine, side, other, None if peer is None else peer.reader, test_interval)
         entries.append({**entry, "disks_left_out": left_out.get(machine.vm_id, [])})
     result: dict[str, Any] = {
-        "changed": False, "replicas": entries, "missing": [wanted for wanted, _ in choice.refused],
+        "changed": False, "replicas": entries, "missing": [wanted for wanted, _unused in choice.refused],
         "summary": {"relations": len(entries), "healthy": sum(1 for one in entries if not one["problems"]),
                     "largest_lag": max((one["lag"] for one in entries if one["lag"] is not None), default=None),
                     "tests_overdue": sum(1 for one in entries if one["test_overdue"])},

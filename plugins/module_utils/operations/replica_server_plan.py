@@ -163,7 +163,7 @@ def decide(facts: ServerFacts, wanted: Wanted, build: int, rules: Mapping[str, R
               if wanted.firewall and one.in_box is None and one not in now and rules.get(one.name) is not None]
     gone = {entry.key for entry in removed}
     entries = {**{key: entry for key, entry in current.items() if key not in gone}, **{entry.key: entry for entry in added},
-               **{entry.key: entry for _, entry in modified}}
+               **{entry.key: entry for _unused, entry in modified}}
     return ServerPlan(changes, tuple(added), tuple(modified), tuple(removed), tuple(opened), tuple(closed), settings,
                       tuple(entries[key] for key in sorted(entries)))
 
@@ -187,7 +187,7 @@ def as_plan(plan: ServerPlan, facts: ServerFacts, host: str, predicted: Mapping[
     if plan.changes:
         steps.append(Step("modify_settings", host, {change.row.option: change.after for change in plan.changes}))
     steps += [Step("add_authorization", entry.primary, entry.as_result()) for entry in plan.added]
-    steps += [Step("modify_authorization", entry.primary, entry.as_result()) for _, entry in plan.modified]
+    steps += [Step("modify_authorization", entry.primary, entry.as_result()) for _unused, entry in plan.modified]
     steps += [Step("remove_authorization", entry.primary) for entry in plan.removed]
     steps += [Step("open_port", one.name, {"port": one.port}) for one in plan.opened]
     steps += [Step("close_port", our_name(port), {"port": port}) for port in plan.closed]

@@ -35,7 +35,7 @@ def achieve(tools: Tools, what: str, begin: Callable[[], Reference | None], reac
     """
     tools.progress(what)
     problem: HypervError | None = None
-    for _ in range(_TRIES):
+    for _unused in range(_TRIES):
         try:
             problem = _carried_out(tools, what, begin())
         except OutcomeUnknown as error:

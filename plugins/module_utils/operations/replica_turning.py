@@ -127,7 +127,7 @@ def carry_out(hosts: Hosts, turn: Turn) -> Turned:
                 if tools is not None and machine is not None:
                     replica_steps.quiet(tools, machine)
             turned.pair = read_pair(hosts, turn.machine.vm_id)
-        for _ in range(_MOST_STEPS):
+        for _unused in range(_MOST_STEPS):
             step = replica_pair.next_step(turned.pair, turn.wish)
             if step is None:
                 break

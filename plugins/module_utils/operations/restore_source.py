@@ -220,4 +220,3 @@ def _letters() -> str:
 def is_share(path: str) -> bool:
     """True for a folder of another machine."""
     return path.startswith("\\\\")
-

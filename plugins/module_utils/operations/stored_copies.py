@@ -143,4 +143,3 @@ def warn_about(found: Found, warn: Callable[[str], None], what: str = "copy") ->
         warn(f"The manifest in {path} is damaged or does not belong there; that copy does not count.")
     for copy in (copy for copy in found.copies if copy.missing):
         warn(f"The {what} in {copy.folder} does not count: {copy.missing[0]!r} is missing or has another size than its manifest says.")
-

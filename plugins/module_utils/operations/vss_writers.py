@@ -353,6 +353,7 @@ def _with_extras(copied: tuple[ManifestFile, ...], extras: Sequence[writer_sets.
     recovered = {one.extra.leaf.disk for one in extras if one.extra.is_recovery}
     deepest = max((file.level for file in copied), default=0) + 2
     moved = tuple(replace(file, level=file.level + (file.disk in recovered)) for file in copied)
-    added = tuple(ManifestFile(one.extra.target, one.extra.live, one.size, one.extra.leaf.disk, 0 if one.extra.is_recovery else deepest,
-                             one.sha256) for one in extras)
+    added = tuple(
+        ManifestFile(one.extra.target, one.extra.live, one.size, one.extra.leaf.disk, 0 if one.extra.is_recovery else deepest, one.sha256)
+        for one in extras)
     return (*moved, *added)

@@ -33,8 +33,8 @@ def as_html(report: Report) -> str:
         element("meta", name="referrer", content="no-referrer"), element("title", report.title), element("style", Html(CSS)))
     body = element(
         "body",
-        element("header", element("h1", report.title), element("p", f"{utc(report.made)} · {_count(len(report.hosts), 'host')} · "
-                                                              f"{_count(len(report.vms), 'virtual machine')}", class_="dim")),
+        element("header", element("h1", report.title), element(
+            "p", f"{utc(report.made)} · {_count(len(report.hosts), 'host')} · {_count(len(report.vms), 'virtual machine')}", class_="dim")),
         element("main", _verdict(report), _tiles(report), _silent(report), _to_do(report), _chart(report), _hosts(report)),
         element("footer", "A copy is good when it is complete, verified and not inconsistent. Ages are by the clock of each host, times "
                           "are UTC. No copy is proved before it was restored."),

@@ -71,7 +71,7 @@ class Contract:
         def without(result: dict[str, Any]) -> Any:
             machines = result["vms"] if "vms" in result else [result["vm"]]
             stripped = [{key: value for key, value in machine.items() if key not in ("cluster", "readiness")} for machine in machines]
-            rest = {key: value for key, value in result.items() if key not in ("vms", "vm", "host")}
+            rest = {key: value for key, value in result.items() if key not in ("vms", "vm", "host", "cluster_roles")}
             return stripped, rest, {**result["host"], "cluster": None}
 
         return bool(without(told) == without(self.expected))

@@ -102,6 +102,7 @@ def test_a_merge_that_never_starts_is_found_by_the_next_task_and_by_the_audit(st
 def test_the_checkpoint_is_removed_by_somebody_before_it_has_its_name(start: Start) -> None:
     runner = runner_of(start)
     host = runner.running.host
+
     def remove_it(view: Any) -> bool:
         if "ElementName" in view.document and machine(runner).checkpoints:
             host.hyperv.checkpoints.destroy(machine(runner), list(machine(runner).checkpoints.values()))

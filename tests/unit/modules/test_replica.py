@@ -61,7 +61,7 @@ def test_an_idempotent_run_costs_seven_requests_and_six_of_the_peer(pair: tuple[
 
 
 def test_copies_run_side_by_side_and_one_failure_does_not_stop_the_others(pair: tuple[Any, Any]) -> None:
-    hv01, _ = pair
+    hv01, _unused = pair
     done = hv01.run(hyperv_replica, names=["sql01", "nobody", "web01"], **TO_HV02)
     assert {entry["vm"]["name"]: entry.get("error_code") for entry in done["results"]} == {
         "sql01": None, "web01": None, "nobody": "vm_not_found"}
@@ -70,7 +70,7 @@ def test_copies_run_side_by_side_and_one_failure_does_not_stop_the_others(pair: 
 
 
 def test_one_field_is_one_change(pair: tuple[Any, Any]) -> None:
-    hv01, _ = pair
+    hv01, _unused = pair
     hv01.run(hyperv_replica, name="sql01", **TO_HV02)
     done = hv01.run(hyperv_replica, name="sql01", frequency=900, auto_resync=True, auto_resync_start="20:15")
     assert done["steps"] == ["modify"]
@@ -81,7 +81,7 @@ def test_one_field_is_one_change(pair: tuple[Any, Any]) -> None:
 
 
 def test_paused_and_resumed(pair: tuple[Any, Any]) -> None:
-    hv01, _ = pair
+    hv01, _unused = pair
     assert refused(hv01, state="paused").error_code == "not_replicated"
     hv01.run(hyperv_replica, name="sql01", **TO_HV02)
     assert hv01.run(hyperv_replica, name="sql01", state="paused")["replica"]["state"] == "suspended"
@@ -134,7 +134,7 @@ def test_a_closed_firewall_is_told(start_pair: StartPair) -> None:
 
 
 def test_a_copy_that_is_interrupted_goes_on_when_the_way_is_mended(pair: tuple[Any, Any]) -> None:
-    hv01, _ = pair
+    hv01, _unused = pair
     hv01.run(hyperv_replica, name="sql01", **TO_HV02, wait=False)
     with hv01.fleet.locked():
         network(hv01).cut("HV01", "HV02")
@@ -151,7 +151,7 @@ def refused_result(result: dict[str, Any]) -> str | None:
 
 
 def test_a_lost_line_is_critical_with_the_reasons_of_the_host_and_comes_back(pair: tuple[Any, Any]) -> None:
-    hv01, _ = pair
+    hv01, _unused = pair
     hv01.run(hyperv_replica, name="sql01", **TO_HV02, frequency=30)
     with hv01.fleet.locked():
         network(hv01).cut("HV01", "HV02")
@@ -165,7 +165,7 @@ def test_a_lost_line_is_critical_with_the_reasons_of_the_host_and_comes_back(pai
 
 
 def test_on_2012r2_it_is_paused_and_resumed_too(start_pair: StartPair) -> None:
-    hv01, _ = start_pair(spec("HV01", vm("sql01", SQL), os_version="2012R2"), spec("HV02", os_version="2012R2"))
+    hv01, _unused = start_pair(spec("HV01", vm("sql01", SQL), os_version="2012R2"), spec("HV02", os_version="2012R2"))
     hv01.run(hyperv_replica, name="sql01", **TO_HV02)
     assert hv01.run(hyperv_replica, name="sql01", state="paused")["replica"]["state"] == "suspended"
     assert hv01.run(hyperv_replica, name="sql01")["replica"]["state"] == "replicating"

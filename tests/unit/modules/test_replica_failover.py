@@ -99,7 +99,7 @@ def test_nothing_is_begun_that_could_not_be_reversed(start_pair: StartPair) -> N
 
 
 def test_a_primary_that_is_on_is_not_turned_off_unasked(pair: tuple[Any, Any]) -> None:
-    _, hv02 = pair
+    _unused, hv02 = pair
     result = hv02.run(hyperv_replica_failover, **{**PLANNED, "shutdown": "none"})
     assert (result["failed"], result["error_code"], result["steps"]) == (True, "primary_is_running", [])
 
@@ -186,7 +186,7 @@ def test_a_test_leaves_evidence_and_nothing_else(pair: tuple[Any, Any]) -> None:
 
 
 def test_a_kept_test_is_ended_later_and_a_foreign_one_is_left_alone(pair: tuple[Any, Any]) -> None:
-    _, hv02 = pair
+    _unused, hv02 = pair
     kept = fail_over(hv02, action="test", keep_test=True)
     assert [left["kind"] for left in kept["leftovers"]] == ["test_machine"]
     assert fail_over(hv02, action="end_test")["steps"] == ["remove_test"]
@@ -207,7 +207,7 @@ def foreign(runner: Any) -> None:
 
 def test_a_test_machine_that_a_dead_run_did_not_mark_is_known_by_the_announcement(
         pair: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    _, hv02 = pair
+    _unused, hv02 = pair
 
     def gone(*_arguments: Any) -> None:
         raise KeyboardInterrupt
@@ -229,7 +229,7 @@ def test_a_test_machine_that_a_dead_run_did_not_mark_is_known_by_the_announcemen
 
 
 def test_a_test_machine_that_comes_connected_is_disconnected_before_it_starts(pair: tuple[Any, Any]) -> None:
-    _, hv02 = pair
+    _unused, hv02 = pair
     knobs(hv02).test_connected = True
     assert fail_over(hv02, action="test")["evidence"]["isolated"] is True
     assert refused(hv02, action="test", test_switch="no such switch").error_code == "switch_not_found"

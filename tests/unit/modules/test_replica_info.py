@@ -35,7 +35,7 @@ def look(runner: Any, **params: Any) -> dict[str, Any]:
 
 
 def test_both_sides_are_put_together(pair: tuple[Any, Any]) -> None:
-    hv01, _ = pair
+    hv01, _unused = pair
     advance(hv01, 2 * 3600)
     (one,) = look(hv01, peer="hv02", statistics="all")["replicas"]
     assert (one["vm"]["name"], one["mode"], one["state"], one["problems"]) == ("sql01", "primary", "replicating", [])
@@ -47,13 +47,13 @@ def test_both_sides_are_put_together(pair: tuple[Any, Any]) -> None:
 
 
 def test_from_the_replica_it_is_the_same_relation(pair: tuple[Any, Any]) -> None:
-    _, hv02 = pair
+    _unused, hv02 = pair
     (one,) = look(hv02)["replicas"]
     assert (one["mode"], one["peer"], one["test_overdue"], one["statistics"]) == ("replica", None, None, None)
 
 
 def test_a_lost_line_shows_as_lag_with_the_reasons_of_the_host(pair: tuple[Any, Any]) -> None:
-    hv01, _ = pair
+    hv01, _unused = pair
     with hv01.fleet.locked():
         network(hv01).cut("HV01", "HV02")
     advance(hv01, 3600)
@@ -66,7 +66,7 @@ def test_a_lost_line_shows_as_lag_with_the_reasons_of_the_host(pair: tuple[Any, 
 
 
 def test_a_test_that_never_was_is_overdue(pair: tuple[Any, Any]) -> None:
-    hv01, _ = pair
+    hv01, _unused = pair
     (one,) = look(hv01, test_interval="90d", peer="hv02")["replicas"]
     assert (one["last_test"], one["test_overdue"], one["problems"]) == (None, True, ["test_overdue"])
     with pytest.raises(HypervError) as refused:
@@ -75,14 +75,14 @@ def test_a_test_that_never_was_is_overdue(pair: tuple[Any, Any]) -> None:
 
 
 def test_named_machines_are_shown_without_a_relation_and_missing_ones_are_listed(pair: tuple[Any, Any]) -> None:
-    hv01, _ = pair
+    hv01, _unused = pair
     found = look(hv01, names=["web01", "nobody"])
     assert ([(one["vm"]["name"], one["state"], one["problems"]) for one in found["replicas"]], found["missing"]) == (
         [("web01", "none", [])], ["nobody"])
 
 
 def test_disks_that_are_not_replicated_are_told(start_pair: StartPair) -> None:
-    hv01, _ = start_pair(spec("HV01", vm("sql01", SQL, disks=2)), spec("HV02"))
+    hv01, _unused = start_pair(spec("HV01", vm("sql01", SQL, disks=2)), spec("HV02"))
     hv01.run(hyperv_replica, name="sql01", server="hv02.example.test", included_disks=["sql01-0.vhdx"])
     assert look(hv01)["replicas"][0]["disks_left_out"] == ["D:\\VMs\\sql01-1.vhdx"]
     hv01.run(hyperv_replica, name="sql01", excluded_disks=[])
@@ -90,7 +90,7 @@ def test_disks_that_are_not_replicated_are_told(start_pair: StartPair) -> None:
 
 
 def test_a_replica_is_a_source_of_no_copy_and_no_checkpoint(pair: tuple[Any, Any]) -> None:
-    _, hv02 = pair
+    _unused, hv02 = pair
     before = changes(hv02)
     others = ((hyperv_vss_copy, {"destination": "C:\\Backup"}), (hyperv_export, {"destination": "C:\\Backup"}),
               (hyperv_checkpoint, {"checkpoint_name": "c"}))

@@ -69,7 +69,7 @@ def test_entries_are_added_and_changed_and_only_purged_when_asked_to() -> None:
     other = Authorization("hv09.example.test", "E:\\x", "g", "Microsoft:2")
     there, entry = server(ANY, other, enabled=True, authentication="kerberos"), {"primary": "HV09.EXAMPLE.TEST", "storage": "F:\\y"}
     plan = planner.decide(there, wanted(authorization=[entry], firewall=False), BUILD, {})
-    assert (plan.added, plan.removed, [new.storage for _, new in plan.modified]) == ((), (), ["F:\\y"])
+    assert (plan.added, plan.removed, [new.storage for _unused, new in plan.modified]) == ((), (), ["F:\\y"])
     plan = planner.decide(there, wanted(authorization=[entry], authorization_purge=True, firewall=False), BUILD, {})
     assert [one.primary for one in plan.removed] == ["*"]
     gone = planner.decide(there, wanted(authorization=[{"primary": "*", "state": "absent"}], firewall=False), BUILD, {})

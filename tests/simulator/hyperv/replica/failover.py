@@ -268,4 +268,3 @@ def startable(machine: Machine) -> bool:
     if machine.replication_mode in (2, 4):
         return any(relation.state in (FAILED_OVER, COMMITTED) for relation in machine.relations)
     return not (machine.replication_mode == 1 and any(relation.state == PREPARED for relation in machine.relations))
-

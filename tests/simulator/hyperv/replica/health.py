@@ -69,7 +69,7 @@ def health(role: HyperV, relation: Relation) -> int:
 def issues(role: HyperV, relation: Relation) -> list[CimValue]:
     """ReplicationHealthIssues: embedded errors with the reasons of a health that is not good."""
     shape = role.shapes.of(ids.V2, "Msvm_Error")
-    told = [(severity, text) for severity, text in _problems(role, relation)] if relation.live else []
+    told = list(_problems(role, relation)) if relation.live else []
     if told and relation.reason is not None:
         hresult, text = relation.reason
         told.append((told[0][0], f"{text} (0x{hresult:08X})."))

@@ -68,8 +68,8 @@ def test_what_can_be_in_the_way_of_a_connection(pair: MakePair) -> None:
     assert "0x80070005" in both.primary.failed(connection(both))
     both.primary.role.replica.knobs.test_authorises = False
     assert both.primary.done(connection(both)) == 115
-    assert [connection(both, **bad)["ReturnValue"] for bad in ({"RecoveryConnectionPoint": ""}, {"AuthenticationType": 2},
-                                                              {"RecoveryServerPortNumber": 0})] == [32773, 32773, 32773]
+    bad_ones: tuple[dict[str, Any], ...] = ({"RecoveryConnectionPoint": ""}, {"AuthenticationType": 2}, {"RecoveryServerPortNumber": 0})
+    assert [connection(both, **bad)["ReturnValue"] for bad in bad_ones] == [32773, 32773, 32773]
 
 
 def test_kerberos_needs_a_domain_and_certificates_do_not(pair: MakePair) -> None:
