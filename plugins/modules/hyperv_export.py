@@ -21,54 +21,12 @@ description:
 author:
   - The agentless.hyperv authors (@agentless)
 options:
-  names:
-    description:
-      - Names or GUIDs of the virtual machines to export, or V(all).
-      - One virtual machine's failure never stops the others. The task fails at the end, and RV(results) says what became of each.
-    type: list
-    elements: str
-  destination:
-    description:
-      - Folder of the host, on another volume than the disks, or a share, or a folder in one, that is there, such as
-        V(\\\\backup01\\hyperv).
-      - Exports are in C(<destination>\<host>\<name>_<first 8 of the GUID>\<UTC time>_<run id>).
-    type: str
-    required: true
   checkpoint_name:
     description: Export this checkpoint instead of the present state. Needs O(name) or O(vm_id).
     type: str
   checkpoint_id:
     description: The same by its GUID, for names that are not unique.
     type: str
-  max_age:
-    description:
-      - A verified export younger than this counts as present, and nothing is done. For example V(90m), V(20h) or V(7d).
-      - Only an export whose files are all there, with the sizes that its manifest says, and of a consistency that the task accepts.
-      - The age is that of the data, by the clock of the host.
-      - Without it, and without O(run_id), each run makes a new export.
-    type: str
-  run_id:
-    description:
-      - Name of this run, of letters, digits and hyphens. An export of the same run counts as present, so that a retry does nothing twice.
-      - It is made up when it is not given.
-    type: str
-  keep:
-    description:
-      - Which exports of a virtual machine stay. Without it, all do. The rules are those of M(agentless.hyperv.hyperv_vss_copy).
-      - Exports and copies of one virtual machine may lie in one destination. Each of the two modules counts and removes only its own.
-    type: dict
-    suboptions:
-      last: {description: The newest so many exports., type: int}
-      hourly: {description: The newest export of each of so many hours., type: int}
-      daily: {description: The newest export of each of so many days., type: int}
-      weekly: {description: The newest export of each of so many ISO weeks., type: int}
-      monthly: {description: The newest export of each of so many months., type: int}
-      yearly: {description: The newest export of each of so many years., type: int}
-  timezone:
-    description:
-      - The IANA name of the time zone whose hours, days and so on O(keep) means, such as V(Europe/Berlin).
-    type: str
-    default: UTC
   consistency:
     description:
       - The consistency that the export must have.
@@ -79,12 +37,6 @@ options:
     type: str
     choices: [application, crash, image]
     default: application
-  consistency_fallback:
-    description:
-      - What to accept when O(consistency) cannot be reached.
-    type: str
-    choices: [fail, crash, image]
-    default: fail
   live_data:
     description:
       - Where a running virtual machine is exported with the consistency V(crash), have the host ask the guest to quiesce
@@ -143,6 +95,8 @@ options:
     type: int
     default: 14400
 extends_documentation_fragment:
+  - agentless.hyperv.copies
+  - agentless.hyperv.retention
   - agentless.hyperv.run_as
   - agentless.hyperv.target_limit
   - agentless.hyperv.vm_selector
@@ -331,23 +285,13 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import RUNS_IN_PROCESS, Call
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations import export_task, run_as, target_slots
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import copy_options, export_task, run_as
 
 ARGUMENT_SPEC: dict[str, Any] = {
-    "name": {"type": "str"},
-    "vm_id": {"type": "str"},
-    "names": {"type": "list", "elements": "str"},
-    "destination": {"type": "str", "required": True},
+    **copy_options.ARGUMENT_SPEC,
     "checkpoint_name": {"type": "str"},
     "checkpoint_id": {"type": "str"},
-    "max_age": {"type": "str"},
-    "run_id": {"type": "str"},
-    "keep": {"type": "dict", "options": {
-        "last": {"type": "int"}, "hourly": {"type": "int"}, "daily": {"type": "int"}, "weekly": {"type": "int"}, "monthly": {"type": "int"},
-        "yearly": {"type": "int"}}},
-    "timezone": {"type": "str", "default": "UTC"},
     "consistency": {"type": "str", "choices": ["application", "crash", "image"], "default": "application"},
-    "consistency_fallback": {"type": "str", "choices": ["fail", "crash", "image"], "default": "fail"},
     "live_data": {"type": "bool", "default": False},
     "exclude_disks": {"type": "list", "elements": "str"},
     "verify": {"type": "str", "choices": ["size", "chain", "sha256"], "default": "chain"},
@@ -357,12 +301,10 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "timeout": {"type": "int", "default": 14400},
     "wait_for_merge": {"type": "bool", "default": True},
     "merge_timeout": {"type": "int", "default": 14400},
-    **target_slots.ARGUMENT_SPEC,
-    **run_as.ARGUMENT_SPEC,
 }
 RULES: dict[str, Any] = {
-    "mutually_exclusive": [("name", "names"), ("vm_id", "names"), ("checkpoint_name", "checkpoint_id")],
-    "required_one_of": [("name", "vm_id", "names")],
+    "mutually_exclusive": [*copy_options.MUTUALLY_EXCLUSIVE, ("checkpoint_name", "checkpoint_id")],
+    "required_one_of": copy_options.REQUIRED_ONE_OF,
     "required_if": run_as.REQUIRED_IF,
 }
 

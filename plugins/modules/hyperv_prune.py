@@ -23,22 +23,7 @@ options:
     type: str
     required: true
   keep:
-    description:
-      - Which copies of each virtual machine of each host stay. The rules are those of M(agentless.hyperv.hyperv_vss_copy). Copies and
-        exports are counted by themselves.
-    type: dict
     required: true
-    suboptions:
-      last: {description: The newest so many., type: int}
-      hourly: {description: The newest of each of so many hours., type: int}
-      daily: {description: The newest of each of so many days., type: int}
-      weekly: {description: The newest of each of so many ISO weeks., type: int}
-      monthly: {description: The newest of each of so many months., type: int}
-      yearly: {description: The newest of each of so many years., type: int}
-  timezone:
-    description: The IANA name of the time zone whose hours, days and so on O(keep) means.
-    type: str
-    default: UTC
   hosts:
     description: Computer names of the hosts whose copies are looked at. All when it is not given.
     type: list
@@ -58,6 +43,7 @@ options:
     type: int
     default: 3600
 extends_documentation_fragment:
+  - agentless.hyperv.retention
   - agentless.hyperv.run_as
   - agentless.hyperv.attributes
   - agentless.hyperv.attributes.writes
@@ -101,14 +87,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import RUNS_IN_PROCESS, Call
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations import prune_task, run_as
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import copy_options, prune_task, run_as
 
 ARGUMENT_SPEC: dict[str, Any] = {
     "destination": {"type": "str", "required": True},
-    "keep": {"type": "dict", "required": True, "options": {
-        "last": {"type": "int"}, "hourly": {"type": "int"}, "daily": {"type": "int"}, "weekly": {"type": "int"}, "monthly": {"type": "int"},
-        "yearly": {"type": "int"}}},
-    "timezone": {"type": "str", "default": "UTC"},
+    **copy_options.RETENTION,
+    "keep": {**copy_options.RETENTION["keep"], "required": True},
     "hosts": {"type": "list", "elements": "str"},
     "vm_ids": {"type": "list", "elements": "str"},
     "kinds": {"type": "list", "elements": "str", "choices": ["export", "vss_copy"], "default": ["export", "vss_copy"]},

@@ -22,67 +22,12 @@ description:
 author:
   - The agentless.hyperv authors (@agentless)
 options:
-  names:
-    description:
-      - Names or GUIDs of the virtual machines to copy, or V(all).
-      - One virtual machine's failure never stops the others. The task fails at the end, and RV(results) says what became of each.
-    type: list
-    elements: str
-  destination:
-    description:
-      - Folder of the host, on another volume than the disks, which is made when it is missing. Or a share, or a folder in one, that is
-        there, such as V(\\\\backup01\\hyperv); O(run_as) says who knocks there.
-      - Copies are in C(<destination>\<host>\<name>_<first 8 of the GUID>\<UTC time>_<run id>).
-    type: str
-    required: true
-  max_age:
-    description:
-      - A verified copy younger than this counts as present, and nothing is done. For example V(90m), V(20h) or V(7d).
-      - Only a copy whose files are all there, with the sizes that its manifest says.
-      - The age is that of the data, by the clock of the host.
-      - Without it, and without O(run_id), each run makes a new copy.
-    type: str
-  run_id:
-    description:
-      - Name of this run, of letters, digits and hyphens. A copy of the same run counts as present, so that a retry does nothing twice.
-      - It is made up when it is not given.
-    type: str
-  keep:
-    description:
-      - Which copies of a virtual machine stay. Without it, all do.
-      - Each rule looks at all verified copies of the virtual machine below O(destination) by itself, and keeps the newest copy of
-        each of the last so many periods that hold one. A copy that any rule keeps stays.
-      - The others are removed after the virtual machine was copied, or when its copy was present already. Nothing is removed when
-        its copy failed, and one verified copy is always kept.
-      - Only copies with a readable manifest of this module and with all their files count. Incomplete copies, and what is not ours, are
-        neither counted nor removed.
-      - The manifest is renamed first. A removal that was interrupted is ended by the next run with O(keep).
-      - A folder that holds other files stays, with these files, and a warning tells.
-    type: dict
-    suboptions:
-      last: {description: The newest so many copies., type: int}
-      hourly: {description: The newest copy of each of so many hours., type: int}
-      daily: {description: The newest copy of each of so many days., type: int}
-      weekly: {description: The newest copy of each of so many ISO weeks., type: int}
-      monthly: {description: The newest copy of each of so many months., type: int}
-      yearly: {description: The newest copy of each of so many years., type: int}
-  timezone:
-    description:
-      - The IANA name of the time zone whose hours, days and so on O(keep) means, such as V(Europe/Berlin).
-    type: str
-    default: UTC
   consistency:
     description:
       - The consistency that the copy must have. V(application) can be reached with O(writers=hyperv) only.
     type: str
     choices: [application, crash, image]
     default: crash
-  consistency_fallback:
-    description:
-      - What to accept when O(consistency) cannot be reached.
-    type: str
-    choices: [fail, crash, image]
-    default: fail
   timeout:
     description:
       - Seconds that the task may copy. After that it fails with C(timeout), while the copy goes on for an hour at most, so that
@@ -134,6 +79,8 @@ options:
     type: bool
     default: false
 extends_documentation_fragment:
+  - agentless.hyperv.copies
+  - agentless.hyperv.retention
   - agentless.hyperv.run_as
   - agentless.hyperv.target_limit
   - agentless.hyperv.vm_selector
@@ -353,21 +300,11 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import RUNS_IN_PROCESS, Call
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations import run_as, target_slots, vss_task
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import copy_options, run_as, vss_task
 
 ARGUMENT_SPEC: dict[str, Any] = {
-    "name": {"type": "str"},
-    "vm_id": {"type": "str"},
-    "names": {"type": "list", "elements": "str"},
-    "destination": {"type": "str", "required": True},
-    "max_age": {"type": "str"},
-    "run_id": {"type": "str"},
-    "keep": {"type": "dict", "options": {
-        "last": {"type": "int"}, "hourly": {"type": "int"}, "daily": {"type": "int"}, "weekly": {"type": "int"}, "monthly": {"type": "int"},
-        "yearly": {"type": "int"}}},
-    "timezone": {"type": "str", "default": "UTC"},
+    **copy_options.ARGUMENT_SPEC,
     "consistency": {"type": "str", "choices": ["application", "crash", "image"], "default": "crash"},
-    "consistency_fallback": {"type": "str", "choices": ["fail", "crash", "image"], "default": "fail"},
     "timeout": {"type": "int", "default": 14400},
     "vss_wait": {"type": "int", "default": 600},
     "verify": {"type": "str", "choices": ["none", "size", "sha256"], "default": "size"},
@@ -375,12 +312,10 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "accept_inconsistent": {"type": "bool", "default": False},
     "writers": {"type": "str", "choices": ["none", "hyperv"], "default": "none"},
     "csv_any_node": {"type": "bool", "default": False},
-    **target_slots.ARGUMENT_SPEC,
-    **run_as.ARGUMENT_SPEC,
 }
 RULES: dict[str, Any] = {
-    "mutually_exclusive": [("name", "names"), ("vm_id", "names")],
-    "required_one_of": [("name", "vm_id", "names")],
+    "mutually_exclusive": copy_options.MUTUALLY_EXCLUSIVE,
+    "required_one_of": copy_options.REQUIRED_ONE_OF,
     "required_if": run_as.REQUIRED_IF,
 }
 
