@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,7 +37,7 @@ def examples(page: Path) -> Iterator[tuple[str, Any]]:
     """What a page shows, in its order: ``yaml`` with its data, ``command`` with a playbook and its arguments."""
     text = page.read_text(encoding="utf-8")
     found = [(match.start(), "yaml", yaml.safe_load(match.group(1))) for match in re.finditer(r"```yaml\n(.*?)```", text, re.DOTALL)]
-    found += [(match.start(), "command", (match["playbook"], match["arguments"].split())) for match in COMMAND.finditer(text)]
+    found += [(match.start(), "command", (match["playbook"], shlex.split(match["arguments"]))) for match in COMMAND.finditer(text)]
     yield from ((kind, data) for _place, kind, data in sorted(found, key=lambda one: one[0]))
 
 

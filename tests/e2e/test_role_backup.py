@@ -77,7 +77,7 @@ def test_each_machine_by_the_first_policy_that_matches(start_fleet: Callable[...
     assert "other: not protected, no entry of backup_vms matches it" in shown
     assert not [line for line in shown if "scratch1" in line]
     assert "\u202e" not in run.output.partition("TASK [results]")[0]
-    assert len(task(run, "Keep it for the job that follows")["ansible_stats"]["data"]["backup_results"]["hv01"]) == 4
+    assert len(task(run, "Keep it for the job that follows")["ansible_stats"]["data"]["backup_results_by_host"]["hv01"]) == 4
 
     again = play(controller, fleet, wanted)
     assert again.code == 0, again.output

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,37 @@ def test_the_workflow_and_the_schedules_name_jobs_that_are_made() -> None:
     identifiers = {node["identifier"] for node in nodes}
     reached = {after["identifier"] for node in nodes for listed in node.get("related", {}).values() for after in listed}
     assert reached == identifiers - {"sweep"}
+
+
+def test_a_schedule_answers_the_survey_of_its_job() -> None:
+    surveys = {template["name"]: template.get("survey", ()) for template in TEMPLATES}
+    schedules = [task["awx.awx.schedule"] for task in yaml.safe_load(TASKS["workflow"]) if "awx.awx.schedule" in task]
+    for schedule in schedules:
+        survey = surveys.get(schedule["unified_job_template"].removeprefix("{{ awx_prefix }} "), ())
+        assert set(schedule.get("extra_data", {})) == {question["variable"] for question in survey if question["required"]}
+    assert len(schedules) == 2
+
+
+def tasks_of(data: Any) -> Iterator[dict[str, Any]]:
+    """Every task of a file, those of blocks, too."""
+    for task in data:
+        yield task
+        for part in ("block", "rescue", "always"):
+            yield from tasks_of(task.get(part, ()))
+
+
+def test_statistics_reach_the_jobs_that_follow() -> None:
+    """A controller hands on what is set for the run, not for a host, as extra variables: the names of facts would be taken from roles."""
+    names: set[str] = set()
+    own = variables()
+    for path in sorted((CHECKOUT / "roles").glob("*/tasks/*.yml")):
+        for task in tasks_of(yaml.safe_load(path.read_text(encoding="utf-8"))):
+            own |= set(task.get("ansible.builtin.set_fact", ())) | {task.get("register")}
+            statistics = task.get("ansible.builtin.set_stats", {"data": {}})
+            assert not statistics.get("per_host"), path
+            names |= set(statistics["data"])
+    assert names == {"backup_results_by_host", "checkpoint_cleanup", "replica", "report", "restore_drill", "shadow_cleanup"}
+    assert names & own == set()
 
 
 def test_every_variable_of_the_site_has_an_example() -> None:
