@@ -40,7 +40,7 @@ options:
     required: true
     choices: [agentless.hyperv.hyperv_vms]
   hosts:
-    description: Pattern of the Hyper-V hosts in the inventory, as in a play.
+    description: Pattern of the Hyper-V hosts in the inventory, as in a play. O(servers) are asked whether it means them or not.
     type: str
     default: hyperv
   servers:
@@ -191,7 +191,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         self.inventory.reconcile_inventory()
         manager = InventoryManager(loader=self.loader, parse=False)
         manager._inventory = self.inventory  # patterns are understood by the manager alone, and it has no public way to be given data
-        return [host.name for host in manager.get_hosts(self.get_option("hosts"))]
+        found = [host.name for host in manager.get_hosts(self.get_option("hosts"))]
+        return list(dict.fromkeys([*found, *self.get_option("servers")]))
 
     def _variables(self, name: str) -> dict[str, Any]:
         """The variables of a host as a play would have them, but for those beside a playbook."""

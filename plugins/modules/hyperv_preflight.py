@@ -19,18 +19,35 @@ author:
 options:
   destinations:
     description:
-      - Folders that copies are to go to, on volumes of the host or below shares. For a share it is told which account will knock there.
+      - Where copies are to go. For a share it is told which account will knock there.
+      - The filter P(agentless.hyperv.backup_destinations#filter) makes this list of backup policies.
     type: list
-    elements: str
+    elements: dict
     default: []
+    suboptions:
+      path:
+        description: A folder on a volume of the host, or one below a share.
+        type: str
+        required: true
+      run_as:
+        description: As whom copies go there, as in M(agentless.hyperv.hyperv_vss_copy).
+        type: str
+        choices: [system, account, session]
+        default: system
+      run_as_user:
+        description: The account of O(destinations[].run_as=account).
+        type: str
+      run_as_password:
+        description: Its password.
+        type: str
   write_test:
     description:
       - Also try what only writing can show. The folder of this collection on the host is made, closed and proved; it stays. Below each
-        share of O(destinations) a small folder is made, renamed and removed, by a job that runs as O(run_as) says, as copies do.
+        share of O(destinations) a small folder is made, renamed and removed, by a job that runs as O(destinations[].run_as) says, as
+        copies do.
     type: bool
     default: false
 extends_documentation_fragment:
-  - agentless.hyperv.run_as
   - agentless.hyperv.attributes
   - agentless.hyperv.attributes.writes
   - agentless.hyperv.attributes.action_group
@@ -45,7 +62,9 @@ seealso:
 EXAMPLES = r"""
 - name: What is missing, without changing anything
   agentless.hyperv.hyperv_preflight:
-    destinations: ['E:\Backup', '\\backup01\hyperv']
+    destinations:
+      - path: E:\Backup
+      - path: \\backup01\hyperv
   register: preflight
 
 - name: Show it
@@ -54,7 +73,8 @@ EXAMPLES = r"""
 
 - name: Also write to the share, as the computer account of the host
   agentless.hyperv.hyperv_preflight:
-    destinations: ['\\backup01\hyperv']
+    destinations:
+      - path: \\backup01\hyperv
     write_test: true
 """
 
@@ -110,11 +130,11 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.module import RUN
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import preflight, run_as
 
 ARGUMENT_SPEC: dict[str, Any] = {
-    "destinations": {"type": "list", "elements": "str", "default": []},
+    "destinations": {"type": "list", "elements": "dict", "default": [],
+                     "options": {"path": {"type": "str", "required": True}, **run_as.ARGUMENT_SPEC}, "required_if": run_as.REQUIRED_IF},
     "write_test": {"type": "bool", "default": False},
-    **run_as.ARGUMENT_SPEC,
 }
-RULES: dict[str, Any] = {"required_if": run_as.REQUIRED_IF}
+RULES: dict[str, Any] = {}
 
 
 def run(call: Call) -> dict[str, Any]:

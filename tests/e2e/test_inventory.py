@@ -157,8 +157,8 @@ def test_servers_of_its_own_and_variables_beside_the_inventory(start_fleet: Call
     (values,) = winrm(fleet).values()
     values |= {"ansible_user": "{{ site_user }}", "ansible_password": "{{ lookup('env', 'HYPERV_PASSWORD') }}"}
     values.pop("ansible_connection")
-    site = Site(controller, {}, servers=["127.0.0.1"], connection=values)
-    site.write("group_vars/hyperv.yml", {"site_user": ADMIN.name})
+    site = Site(controller, {}, servers=["127.0.0.1"], servers_group="apart", connection=values)
+    site.write("group_vars/apart.yml", {"site_user": ADMIN.name})
     listed = site.list(environment={"HYPERV_PASSWORD": PASSWORD})
     assert listed.vms == {"sql01"}
     look = {"agentless.hyperv.hyperv_vm_info": {"vm_id": "{{ hyperv_vm_id }}", "gather": ["state"]}, "delegate_to": "{{ hyperv_host }}"}

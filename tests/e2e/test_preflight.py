@@ -31,7 +31,9 @@ def test_one_table_for_all_hosts(start_fleet: Callable[..., Fleet], controller: 
     hosts["dead"]["ansible_port"] = 1
     inventory = controller.inventory(hosts, {
         "backup_destination": "E:\\Backup",
-        "backup_policies": {"share": {"destination": "\\\\backup01\\hyperv"}, "same": {"destination": "E:\\Backup"}}})
+        "backup_policies": {"share": {"destination": "\\\\backup01\\hyperv"}, "same": {"destination": "E:\\Backup"},
+                            "nas": {"destination": "\\\\nas01\\hyperv", "run_as": "account", "run_as_user": "NAS01\\copier",
+                                    "run_as_password": "{{ 'C0pier' ~ '-pw' }}"}}})
     run = controller.play(PREFLIGHT, inventory)
     assert run.code == 2
     failed = {name: result["msg"] for name, result in run.of(FAIL).items() if result.status == "failed"}
@@ -39,6 +41,9 @@ def test_one_table_for_all_hosts(start_fleet: Callable[..., Fleet], controller: 
         "stopped": "Missing on this host: service_stopped.",
         "refused": "Missing on this host: rights_system, rights_vss, rights_tasks, volumes.",
         "locked": "This host could not be asked.", "dead": "This host could not be asked."}
+    assert "C0pier-pw" not in run.output
+    knocking = [check["message"] for check in run.of("Look at the host")["good"]["checks"] if check["code"] == "destination_identity"]
+    assert knocking == ["It is reached as the computer account GOOD$ of example.test.", "It is reached as NAS01\\copier."]
     lines = run.one(SHOW)["msg"]
     assert "\u202e" not in "".join(lines)
     table = [line.split(None, 3) for line in lines[1:] if not line.startswith(" ")]

@@ -32,34 +32,34 @@ _LEASE = timedelta(minutes=10)
 
 def run(call: Call) -> dict[str, Any]:
     """The result of the task: ``checks``, their ``counts``, and ``ready``."""
-    identity = run_as.read(call.params)
+    wanted = [(str(entry["path"]), run_as.read(entry)) for entry in call.params["destinations"]]
     facts = preflight_facts.read(call.reader, call.clock)
-    targets = [_target(facts, str(path), identity) for path in call.params["destinations"] or ()]
+    targets = [_target(facts, path, identity) for path, identity in wanted]
     able = bool(call.params["write_test"]) and facts.system.value is not None
     steps = [Step("make_state_folder", "the state folder of the host")] if able else []
     steps += [Step("write_and_remove", target.path) for target in targets if able and _writable(target)]
 
     def apply(writer: CimWriter) -> dict[str, Any]:
-        tested, tried = _write_test(call, writer, facts, targets, identity)
-        return _result(facts, tried, identity, tested)
+        tested, tried = _write_test(call, writer, facts, targets)
+        return _result(facts, tried, tested)
 
-    return call.conclude(Plan(tuple(steps), predicted=_result(facts, targets, identity, Tested())), apply)
+    return call.conclude(Plan(tuple(steps), predicted=_result(facts, targets, Tested())), apply)
 
 
 def _target(facts: Facts, path: str, identity: Identity) -> Target:
     is_share = path.startswith(("\\\\", "//"))
     system = facts.system.value
     if system is None:
-        return Target(path, is_share)
+        return Target(path, is_share, identity)
     try:
         found = destinations.check(HostFacts(system, (), volumes=facts.volumes.value), path, identity)
     except HypervError as error:
-        return Target(path, is_share, problem=f"{error.message} {error.hint or ''}".strip())
-    return Target(found.path, found.is_share, found.volume)
+        return Target(path, is_share, identity, problem=f"{error.message} {error.hint or ''}".strip())
+    return Target(found.path, found.is_share, identity, found.volume)
 
 
-def _result(facts: Facts, targets: Sequence[Target], identity: Identity, tested: Tested) -> dict[str, Any]:
-    found = preflight_rules.checks(facts, targets, identity, tested)
+def _result(facts: Facts, targets: Sequence[Target], tested: Tested) -> dict[str, Any]:
+    found = preflight_rules.checks(facts, targets, tested)
     counts = Counter(check.status for check in found)
     system, cluster = facts.system.value, facts.cluster.value
     return {
@@ -74,8 +74,7 @@ def _result(facts: Facts, targets: Sequence[Target], identity: Identity, tested:
 # -- the opt-in ----------------------------------------------------------------------------------------------------------
 
 
-def _write_test(call: Call, writer: CimWriter, facts: Facts, targets: Sequence[Target],
-                identity: Identity) -> tuple[Tested, list[Target]]:
+def _write_test(call: Call, writer: CimWriter, facts: Facts, targets: Sequence[Target]) -> tuple[Tested, list[Target]]:
     """What writing shows: of the state folder, and then of each destination, since the jobs lie in that folder."""
     system = facts.system.value
     if system is None:  # without steps nothing is applied
@@ -87,7 +86,7 @@ def _write_test(call: Call, writer: CimWriter, facts: Facts, targets: Sequence[T
         raise
     except HypervError as error:
         return Tested(error.message), list(targets)
-    return Tested(""), [_tried(call, writer, folder, target, identity, facts) if _writable(target) else target for target in targets]
+    return Tested(""), [_tried(call, writer, folder, target, facts) if _writable(target) else target for target in targets]
 
 
 def _writable(target: Target) -> bool:
@@ -95,9 +94,9 @@ def _writable(target: Target) -> bool:
     return target.is_share and target.problem is None
 
 
-def _tried(call: Call, writer: CimWriter, folder: StateFolder, target: Target, identity: Identity, facts: Facts) -> Target:
+def _tried(call: Call, writer: CimWriter, folder: StateFolder, target: Target, facts: Facts) -> Target:
     try:
-        _write_there(call, writer, folder, target, identity, facts)
+        _write_there(call, writer, folder, target, facts)
     except ConnectionFailed:
         raise
     except HypervError as error:
@@ -105,13 +104,13 @@ def _tried(call: Call, writer: CimWriter, folder: StateFolder, target: Target, i
     return replace(target, tested=True)
 
 
-def _write_there(call: Call, writer: CimWriter, folder: StateFolder, target: Target, identity: Identity, facts: Facts) -> None:
+def _write_there(call: Call, writer: CimWriter, folder: StateFolder, target: Target, facts: Facts) -> None:
     """Take a lease in the destination and give it back, in one job. Raises HypervError for what did not work."""
     system = facts.system.value
     name = system.name if system is not None else ""
     token = secrets.token_hex(6)
     run_id = f"preflight-{token}"
     lease = leases.new_lease(LeasePlace(target.path, run_id), run_id, token, now=call.clock.utcnow(), duration=_LEASE)
-    result, _outputs = destinations.run_at_share(writer, folder, run_id, "knock", identity, target_leases.try_job(target.path, lease),
-                                                 clock=call.clock)
-    target_leases.expect_tried(result, target.path, identity.at_share(name))
+    result, _outputs = destinations.run_at_share(writer, folder, run_id, "knock", target.identity,
+                                                 target_leases.try_job(target.path, lease), clock=call.clock)
+    target_leases.expect_tried(result, target.path, target.identity.at_share(name))

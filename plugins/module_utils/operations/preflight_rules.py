@@ -87,10 +87,12 @@ class Check:
 
 @dataclass(frozen=True)
 class Target:
-    """A destination, and what writing there showed: ``tested`` None when nothing was written, else whether it went well."""
+    """A destination, as whom copies go there, and what writing there showed: ``tested`` None when nothing was written, else whether it
+    went well."""
 
     path: str
     is_share: bool
+    identity: Identity
     volume: Volume | None = None
     problem: str | None = None
     tested: bool | None = None
@@ -104,17 +106,17 @@ class Tested:
     state_folder: str | None = None
 
 
-def checks(facts: Facts, targets: Sequence[Target], identity: Identity, tested: Tested) -> tuple[Check, ...]:
+def checks(facts: Facts, targets: Sequence[Target], tested: Tested) -> tuple[Check, ...]:
     """Every check of one host, in the order in which they should be mended."""
-    at_targets = (check for target in targets for check in _target(facts, target, identity))
-    return (*_connection(facts, identity), *_config(facts), *_rights(facts), *_host(facts), *_services(facts, targets), *_machines(facts),
+    at_targets = (check for target in targets for check in _target(facts, target))
+    return (*_connection(facts, targets), *_config(facts), *_rights(facts), *_host(facts), *_services(facts, targets), *_machines(facts),
             *_replica(facts), *_cluster(facts), *_space(facts), *_state(facts, tested), *at_targets)
 
 
 # -- the way to the host -------------------------------------------------------------------------------------------------
 
 
-def _connection(facts: Facts, identity: Identity) -> Iterator[Check]:
+def _connection(facts: Facts, targets: Sequence[Target]) -> Iterator[Check]:
     seen = facts.connection
     way = f"{seen.transport} over {seen.scheme.upper()}, port {seen.port}" if seen.scheme else "an unknown way"
     yield Check("connection_open", OK if seen.encrypted else MISSING,
@@ -122,8 +124,10 @@ def _connection(facts: Facts, identity: Identity) -> Iterator[Check]:
     if seen.validated is not None:
         yield Check("certificate_unchecked", OK if seen.validated else WARNING,
                     f"The certificate of the host is {'' if seen.validated else 'not '}checked.")
-    if identity.task is not None and identity.task.account is not None and not seen.encrypted:
-        yield Check("password_unsealed", MISSING, f"The password of {identity.task.account} would be refused on this connection.")
+    if not seen.encrypted:
+        for account in dict.fromkeys(target.identity.task.account for target in targets if target.identity.task is not None):
+            if account is not None:
+                yield Check("password_unsealed", MISSING, f"The password of {account} would be refused on this connection.", account)
 
 
 def _config(facts: Facts) -> Iterator[Check]:
@@ -319,12 +323,12 @@ def _state(facts: Facts, tested: Tested) -> Iterator[Check]:
 # -- destinations --------------------------------------------------------------------------------------------------------
 
 
-def _target(facts: Facts, target: Target, identity: Identity) -> Iterator[Check]:
+def _target(facts: Facts, target: Target) -> Iterator[Check]:
     if target.problem is not None:
         yield Check("destination", MISSING, target.problem, target.path)
         return
     if target.is_share:
-        yield from _share(facts, target, identity)
+        yield from _share(facts, target)
     else:
         yield Check("destination", OK, f"It is on {target.volume.root}." if target.volume else "It is local.", target.path)
         yield from _beside_disks(facts, target)
@@ -335,8 +339,8 @@ def _target(facts: Facts, target: Target, identity: Identity) -> Iterator[Check]
         yield Check("destination_rights", UNKNOWN, "Whether that account may write there takes writing to see.", target.path)
 
 
-def _share(facts: Facts, target: Target, identity: Identity) -> Iterator[Check]:
-    system = facts.system.value
+def _share(facts: Facts, target: Target) -> Iterator[Check]:
+    system, identity = facts.system.value, target.identity
     if system is None:
         yield Check("destination_identity", UNKNOWN, "Who would knock there is not known: the host did not tell its name.", target.path)
     elif identity.task is not None and identity.task.account is None and system.domain is None:

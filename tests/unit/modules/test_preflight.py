@@ -55,7 +55,7 @@ def of(result: dict[str, Any], *statuses: str) -> set[tuple[str, str]]:
 
 
 def test_a_host_that_is_ready(start: Start) -> None:
-    result = look(start(**SITE), destinations=["E:\\Backup", "\\\\backup01\\hyperv"])
+    result = look(start(**SITE), destinations=[{"path": "E:\\Backup"}, {"path": "\\\\backup01\\hyperv"}])
     assert of(result, "missing", "warning") == set()
     assert of(result, "unknown") == {("state_folder", ""), ("destination_rights", "\\\\backup01\\hyperv")}
     assert (result["ready"], result["counts"]["unknown"]) == (True, 2)
@@ -75,7 +75,7 @@ RIGHTS = ("rights_system", "rights_hyperv", "rights_vss", "rights_tasks", "right
     ("clerk", ("rights_system", "rights_hyperv", "rights_vss", "rights_tasks")),
     ("filtered", ("rights_system", "rights_hyperv", "rights_vss", "rights_tasks")), ("stranger", RIGHTS)])
 def test_rights_by_account(start: Start, user: str, missing: tuple[str, ...]) -> None:
-    result = look(start(**SITE), user=user, destinations=["\\\\backup01\\hyperv"])
+    result = look(start(**SITE), user=user, destinations=[{"path": "\\\\backup01\\hyperv"}])
     found = {check["code"]: check["status"] for check in result["checks"] if check["code"] in RIGHTS}
     assert found == {code: "missing" if code in missing else "ok" for code in RIGHTS}
     assert result["ready"] is not missing
@@ -91,7 +91,7 @@ def test_services_that_are_stopped_disabled_or_missing(start: Start) -> None:
         del table["lanmanworkstation"]
     assert of(look(runner), "missing", "warning") == {
         ("service_stopped", "schedule"), ("service_disabled", "vss"), ("service_disabled", "swprv"), ("service_not_automatic", "winrm")}
-    assert ("service_missing", "lanmanworkstation") in of(look(runner, destinations=["\\\\backup01\\hyperv"]), "missing")
+    assert ("service_missing", "lanmanworkstation") in of(look(runner, destinations=[{"path": "\\\\backup01\\hyperv"}]), "missing")
 
 
 def test_a_replica_server_behind_its_firewall(start: Start) -> None:
@@ -125,15 +125,14 @@ def test_clock_space_names_and_release(start: Start) -> None:
     ("Q:\\Backup", {}, "destination"), ("\\\\HV01\\share", {}, "destination"), ("\\\\nas\\x", {"run_as": "session"}, "destination"),
     ("D:\\Backup", {}, "destination_source_volume"), ("backup", {}, "destination")])
 def test_destinations_that_cannot_be_used(start: Start, path: str, options: dict[str, Any], code: str) -> None:
-    assert of(look(start(**SITE), destinations=[path], **options), "missing") == {(code, path)}
+    assert of(look(start(**SITE), destinations=[{"path": path, **options}]), "missing") == {(code, path)}
 
 
 def test_in_a_workgroup_system_is_nobody_at_a_share(start: Start) -> None:
     runner = start(**{**SITE, "domain": None})
-    assert of(look(runner, destinations=["\\\\nas\\x"]), "missing") == {("destination_identity", "\\\\nas\\x")}
     account = {"run_as": "account", "run_as_user": "NAS\\copier", "run_as_password": "s3cret-of-copier"}
-    result = look(runner, destinations=["\\\\nas\\x"], **account)
-    assert of(result, "missing") == set()
+    result = look(runner, destinations=[{"path": "\\\\backup01\\x"}, {"path": "\\\\nas\\x", **account}])
+    assert of(result, "missing") == {("destination_identity", "\\\\backup01\\x")}
     assert any("NAS\\copier" in check["message"] for check in result["checks"])
     assert "s3cret-of-copier" not in str(result)
 
@@ -164,7 +163,7 @@ def left(runner: Any) -> list[str]:
                 *(task.name for task in host.tasks.tasks() if "agentless" in task.path)]
 
 
-DESTINATIONS = ["E:\\Backup", "\\\\NAS\\backup"]
+DESTINATIONS = [{"path": "E:\\Backup"}, {"path": "\\\\NAS\\backup"}]
 
 
 @pytest.mark.parametrize(("grants", "good"), [(("EXAMPLE\\HV01$",), True), (("EXAMPLE\\HV02$",), False)])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
-from ansible_collections.agentless.hyperv.plugins.filter.report_destinations import report_destinations
+from ansible_collections.agentless.hyperv.plugins.filter.backup_destinations import backup_destinations
 
 NAS = {"destination": "\\\\nas\\b", "run_as": "account", "run_as_user": "NAS\\copier", "run_as_password": "x"}
 AT_NAS = {"path": "\\\\nas\\b", "run_as": "account", "run_as_user": "NAS\\copier", "run_as_password": "x"}
@@ -25,9 +25,9 @@ LOCAL = {"path": "E:\\Backup", "run_as": "system"}
     (None, None, None, []),
 ])
 def test_each_place_once(policies: Any, defaults: Any, more: Any, expected: list[dict[str, Any]]) -> None:
-    assert report_destinations(policies, defaults, more) == expected
+    assert backup_destinations(policies, defaults, more) == expected
 
 
 def test_policies_that_are_none_are_refused() -> None:
     with pytest.raises(AnsibleFilterError, match="dictionary"):
-        report_destinations(["gold"])
+        backup_destinations(["gold"])

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-name: report_destinations
+name: backup_destinations
 short_description: The destinations of backup policies, each once
 version_added: 0.1.0
 description:
@@ -34,7 +34,7 @@ options:
 EXAMPLES = r"""
 - name: Read what there is at the destinations of all policies
   agentless.hyperv.hyperv_protection_info:
-    destinations: "{{ backup_policies | agentless.hyperv.report_destinations({'destination': backup_destination}) }}"
+    destinations: "{{ backup_policies | agentless.hyperv.backup_destinations({'destination': backup_destination}) }}"
   vars:
     backup_destination: 'E:\Backup'
     backup_policies:
@@ -72,10 +72,10 @@ def _entries(policies: Mapping[Any, Any], defaults: Mapping[str, Any], more: Any
         yield {**base, **entry} if isinstance(entry, Mapping) else {**base, "path": entry}
 
 
-def report_destinations(policies: Any, defaults: Any = None, more: Any = ()) -> list[dict[str, Any]]:
+def backup_destinations(policies: Any, defaults: Any = None, more: Any = ()) -> list[dict[str, Any]]:
     """The filter. Raises AnsibleFilterError for policies that are no dictionary."""
     if not isinstance(policies or {}, Mapping):
-        raise AnsibleFilterError("report_destinations needs a dictionary of policies.")
+        raise AnsibleFilterError("backup_destinations needs a dictionary of policies.")
     found: dict[tuple[str, str, str], dict[str, Any]] = {}
     for entry in _entries(policies or {}, defaults or {}, more):
         if not entry.get("path"):
@@ -93,4 +93,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Name to function."""
-        return {"report_destinations": report_destinations}
+        return {"backup_destinations": backup_destinations}
