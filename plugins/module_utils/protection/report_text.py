@@ -21,7 +21,8 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report
 COLUMNS = ("status", "host", "vm", "vm_id", "state", "policy", "method", "rpo_seconds", "age_seconds", "last_taken", "last_kind",
            "last_verified", "last_requested", "last_achieved", "last_seconds", "last_bytes", "last_folder", "good_copies", "bytes",
            "next_prune", "replica_health", "replica_lag_seconds", "checkpoints", "problems", "advice")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA = re.compile("(?:\\A|(?<=[;\t\r\n]))(?=[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
+"""Where a formula would begin: at the start of a text, and behind what separates cells in spreadsheets where a comma is decimal."""
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 METRICS = "agentless_hyperv"
 
@@ -36,9 +37,7 @@ def as_json(report: Report) -> str:
 
 def cell(value: object) -> object:
     """A value that no spreadsheet takes for a formula, whatever a VM is called; numbers stay numbers."""
-    if not isinstance(value, str):
-        return value
-    return f"'{value}" if value.startswith(_FORMULA) else value
+    return _FORMULA.sub("'", value) if isinstance(value, str) else value
 
 
 def as_csv(report: Report) -> str:
