@@ -10,6 +10,7 @@ extensions = ["sphinx_antsibull_ext"]
 html_theme = "alabaster"
 html_theme_options = {"description": "Protects Hyper-V virtual machines with Ansible", "page_width": "1100px", "fixed_sidebar": True}
 html_show_sphinx = False
+html_extra_path = ["extra"]  # the JSON Schemas, which guides lead to
 html_copy_source = False
 # references of other collections lead to sites that are not asked while this one is made
 suppress_warnings = ["ref.ref"]

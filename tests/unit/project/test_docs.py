@@ -14,13 +14,15 @@ from typing import Any
 import pytest
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.doubts import DOUBTS
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import consistency
+from docsite.rst import anchor
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 PLUGINS = CHECKOUT / "plugins"
 DOCS = CHECKOUT / "docs"
 SIMULATOR = CHECKOUT / "tests" / "simulator"
-PAGES = (CHECKOUT / "README.md", *sorted(DOCS.glob("*.md")))
-_LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
+PAGES = (CHECKOUT / "README.md", CHECKOUT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md")),
+         *sorted((CHECKOUT / "roles").glob("*/README.md")))
+_LINK = re.compile(r"\]\(([^)#]*)(?:#([^)]*))?\)")
 
 
 def rows_of(page: str) -> list[list[str]]:
@@ -269,13 +271,21 @@ def test_every_evidence_is_one_of_the_words() -> None:
 
 # -- all pages -------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_to_files(page: Path) -> None:
-    targets = [target for target in _LINK.findall(page.read_text(encoding="utf-8")) if "://" not in target]
-    assert [target for target in targets if not (page.parent / target).exists()] == []
+def headings(page: Path) -> set[str]:
+    """What a link can name in a page."""
+    prose = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return {anchor(title.replace("`", "")) for title in re.findall(r"^#+ (.+)$", prose, re.MULTILINE)}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    links = [link for link in _LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link[0]]
+    targets = {link: page.parent / link[0] if link[0] else page for link in links}
+    assert [link for link, target in targets.items() if not target.exists()] == []
+    assert [link for link, target in targets.items() if link[1] and link[1] not in headings(target)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
 def test_lines_are_not_too_long(page: Path) -> None:
     lines = page.read_text(encoding="utf-8").splitlines()
     assert [number for number, line in enumerate(lines, 1) if len(line) > 160] == []
