@@ -61,7 +61,8 @@ def test_a_fleet_in_the_morning(site: tuple[Fleet, dict[str, Any]], controller: 
     handed = controller.folder / "handed.json"  # what a job of AWX gets of the one before, as extra variables
     handed.write_text(json.dumps(night.one(KEEP, "hv02")["ansible_stats"]["data"]), encoding="utf-8")
     folder = controller.folder / "report"
-    run = controller.play(REPORT, inventory, "-e", f"@{handed}", "-e", f"report_folder={folder}", "-e", '{"report_store": "\\\\\\\\backup01\\\\hyperv"}')
+    run = controller.play(REPORT, inventory, "-e", f"@{handed}", "-e", f"report_folder={folder}",
+                          "-e", '{"report_store": "\\\\\\\\backup01\\\\hyperv"}')
     assert run.code == 0, run.output
     assert "\u202e" not in run.output
     data = document(folder)
