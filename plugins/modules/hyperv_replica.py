@@ -132,13 +132,15 @@ options:
   remove_replica_vm:
     description:
       - With O(state=absent), delete the virtual machine that was the replica, on this host or on the O(peer). Its disks stay.
-      - Only what is a replica and off is deleted. It is marked in its notes before its relation ends, so that the next run within a week
-        finishes what one that died left.
+      - Only what is a replica, is off and has not taken over is deleted. It is marked in its notes before its relation ends, so that the
+        next run within a week finishes what one that died left.
     type: bool
     default: false
   peer:
     description:
-      - Inventory name of the replica server. It is read over its own connection, and with O(state=absent) its relation is removed, too.
+      - Inventory name of the replica server. It is read over its own connection, and with O(state=absent) its relation with this host is
+        removed, too. One that it has with a third host stays.
+      - When it calls itself otherwise than O(server) says, that is a warning. A node of a cluster does behind its Replica Broker.
     type: str
   wait:
     description: Wait until the first copy, or a resynchronisation, is done.

@@ -101,7 +101,7 @@ notes:
   - For V(planned) the old primary must be a replica server that lets this host send. That is checked, and the way there tested, before the
     primary is shut down.
   - A test machine is marked in its notes. Until it is, those of its replica announce it, so that a machine is known that a killed run made
-    and could not mark. One that was made more than 15 minutes after the announcement counts as somebody else's.
+    and could not mark. One that was made more than 5 minutes after the announcement counts as somebody else's.
   - In check mode RV(steps) are the steps that would be taken.
 seealso:
   - module: agentless.hyperv.hyperv_replica

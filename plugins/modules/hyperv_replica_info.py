@@ -76,7 +76,8 @@ replicas:
     health_issues: {description: "The host's own reasons, in its language.", type: list, elements: str, returned: always}
     problems:
       description:
-        - What is not as it should be. V(critical), V(warning), V(not_copied), V(not_replicating), V(lag), V(lag_unknown), V(test_overdue).
+        - What is not as it should be. V(critical), V(warning), V(not_copied), V(not_replicating), V(lag), V(lag_unknown), V(test_overdue),
+          V(other_relation).
       type: list
       elements: str
       returned: always
@@ -107,12 +108,27 @@ missing:
   returned: success
   type: list
   elements: str
+leftovers:
+  description: What runs of this collection left on this host, by its marks.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    kind:
+      description:
+        - V(test_machine), one that was kept or that an interrupted run left; V(former_replica), a machine that was to be deleted when its
+          relation ended, at most a week ago.
+      type: str
+      returned: always
+    id: {description: GUID of the machine., type: str, returned: always}
+    location: {description: Its name., type: str, returned: always}
+    remove_with: {description: How it is removed., type: str, returned: always}
 summary:
   description: All in one line.
   returned: success
   type: dict
   contains:
-    relations: {description: How many entries there are., type: int, returned: always}
+    relations: {description: How many entries have a relation., type: int, returned: always}
     healthy: {description: How many of them have no problem., type: int, returned: always}
     largest_lag: {description: Seconds., type: int, returned: always}
     tests_overdue: {description: How many tests are overdue., type: int, returned: always}

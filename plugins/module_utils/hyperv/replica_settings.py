@@ -50,6 +50,20 @@ def of_machine(found: Mapping[str, Instance], vm_id: str, *, extended: bool = Fa
     return found.get(f"{head}\\{int(extended)}") or (None if extended else found.get(head))
 
 
+def replica_servers(row: Instance) -> tuple[str, ...]:
+    """The names of the host that receives: as it is connected to, and its own."""
+    return _names(row, "RecoveryConnectionPoint", "RecoveryHostSystem")
+
+
+def primary_servers(row: Instance) -> tuple[str, ...]:
+    """The names of the host that sends: as it is connected to, and its own."""
+    return _names(row, "PrimaryConnectionPoint", "PrimaryHostSystem")
+
+
+def _names(row: Instance, *properties: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for name in map(row.text, properties) if name))
+
+
 def names_disk(entry: str, disk: Disk) -> bool:
     """Whether an entry of IncludedDisks means a disk.
 

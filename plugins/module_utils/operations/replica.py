@@ -12,32 +12,40 @@ from typing import Any
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim import rows
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader, CimWriter
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Deadline
-from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover
-from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import disks, replica_server, replica_settings
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import disks, replica_settings
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.disks import Disk
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
-from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.replica_server import Authorization, ServerFacts
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.replica_server import Authorization
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import Call, Host, Plan, Step
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import (
     checkpoint_choice,
     replica_apply,
+    replica_ending,
     replica_facts,
     replica_plan,
     replica_result,
-    replica_room,
     selection,
 )
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import replica_states as states
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_choice import Choice
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_steps import Tools
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_apply import Done
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_ending import Ending
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_facts import REPLICA_MODES, Side
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_plan import Asked, Target, Work
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_room import Room
-from ansible_collections.agentless.hyperv.plugins.module_utils.protection import replica_marks
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_plan import Asked, Work
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_preflight import Peer, Ways
 
 _GOALS: Mapping[str, str] = {"present": states.REPLICATING, "paused": states.PAUSED, "absent": states.ABSENT}
-REMOVED_THERE = "removed_on_peer"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What will be done for one machine on both hosts. ``seed``: the entry of the peer under which a copy that it has becomes a replica."""
+
+    work: Work
+    ending: Ending = field(default_factory=Ending)
+    seed: Authorization | None = None
 
 
 @dataclass(frozen=True)
@@ -49,12 +57,8 @@ class Prepared:
     peer: Host | None
     asked: Asked
     choice: Choice
-    works: tuple[Work, ...]
+    planned: tuple[Planned, ...]
     refused: tuple[tuple[Machine, HypervError], ...]
-    doomed: tuple[tuple[Side, Machine], ...] = ()
-    """Replica machines that go with their relation, and where they are."""
-    seeds: Mapping[str, Authorization] = field(default_factory=dict)
-    """By GUID: the entry of the replica server under which a copy that it has becomes a replica."""
 
 
 def run(call: Call) -> dict[str, Any]:
@@ -64,9 +68,9 @@ def run(call: Call) -> dict[str, Any]:
     def apply(writer: CimWriter, peer: CimWriter | None) -> dict[str, Any]:
         return _apply(call, prepared, writer, peer)
 
-    plan = _plan(prepared, call.params)
+    plan = _plan(prepared)
     concluded = call.conclude_with(plan, prepared.peer, apply)
-    if not plan.changed and not call.check_mode and call.params["wait"] and any(states.WAIT in work.steps for work in prepared.works):
+    if not plan.changed and not call.check_mode and call.params["wait"] and any(states.WAIT in one.work.steps for one in prepared.planned):
         concluded.update(_wait_only(call, prepared))
     return concluded
 
@@ -101,21 +105,34 @@ def prepare(call: Call) -> Prepared:
     other = replica_facts.read(peer.reader, call.clock) if peer is not None else None
     choice = choose(side, call.params)
     found = _disks_of(call.reader, choice, asked)
-    works, refused = [], []
+    ways = Ways(call)
+    receiver = Peer(call, peer, other) if peer is not None and other is not None else None
+    planned, refused = [], []
     for machine in choice.machines:
         try:
-            works.append(replica_plan.decide(side, machine, asked, found.get(machine.vm_id, ()), other))
+            work = replica_plan.decide(side, machine, asked, found.get(machine.vm_id, ()), other)
+            planned.append(_planned(call, side, work, asked, receiver, ways))
         except HypervError as error:
             refused.append((machine, error))
-    for work in works:
-        if work.left_out:
-            call.warn(f"{work.machine.name}: not replicated: {', '.join(work.left_out)}. excluded_disks: [] takes all disks in; name them "
-                      "there to leave them out.")
-    works, more, seeds = _preflight(call, side, works, asked, peer, other)
-    refused += more
     if choice.single and refused:
         raise refused[0][1]
-    return Prepared(side, other, peer, asked, choice, tuple(works), tuple(refused), _doomed(call, side, other, choice), seeds)
+    return Prepared(side, other, peer, asked, choice, tuple(planned), tuple(refused))
+
+
+def _planned(call: Call, side: Side, work: Work, asked: Asked, receiver: Peer | None, ways: Ways) -> Planned:
+    """What is done for one machine, and could not be seen to fail before it is begun. Raises HypervError with the reason."""
+    if asked.goal == states.ABSENT:
+        other = None if receiver is None else receiver.side
+        return Planned(work, replica_ending.decide(side, other, work.machine.vm_id, delete=call.params["remove_replica_vm"]))
+    if work.left_out:
+        call.warn(f"{work.machine.name}: not replicated: {', '.join(work.left_out)}. excluded_disks: [] takes all disks in; name them "
+                  "there to leave them out.")
+    seed = None if receiver is None else receiver.check(side, work, asked)
+    if work.target is not None:
+        ways.reach(work.target)
+    if receiver is not None:
+        receiver.take_room(side, work, asked)
+    return Planned(work, seed=seed)
 
 
 def choose(side: Side, params: Mapping[str, Any]) -> Choice:
@@ -134,112 +151,26 @@ def _disks_of(reader: CimReader, choice: Choice, asked: Asked) -> dict[str, list
     return found
 
 
-def _preflight(call: Call, side: Side, works: Sequence[Work], asked: Asked, peer: Host | None,
-               other: Side | None) -> tuple[list[Work], list[tuple[Machine, HypervError]], dict[str, Authorization]]:
-    """What only the other side, or the way to it, can tell; each target is asked once. The last part: copies that become replicas."""
-    fine, refused = [], []
-    seeds: dict[str, Authorization] = {}
-    server: ServerFacts | None = None
-    room: Room | None = None
-    problems: dict[Target, HypervError | None] = {}
-    for work in works:
-        target = work.target
-        try:
-            if target is not None and peer is not None and other is not None:
-                server = server or replica_server.read(peer.reader, other.system.build)
-                replica_plan.refuse_peer(side, work, asked, other, server)
-                if asked.copy == replica_plan.EXISTING and states.CREATE in work.steps:
-                    entry = server.entry_for(side.name)
-                    if entry is not None:
-                        seeds[work.machine.vm_id] = entry
-            if target is not None:
-                if target not in problems:
-                    problems[target] = _test(call, target)
-                problem = problems[target]
-                if problem is not None:
-                    raise problem
-            copied = work.copied(asked)
-            if copied and peer is not None and other is not None:
-                server = server or replica_server.read(peer.reader, other.system.build)
-                room = room or replica_room.read_room(peer.reader, other.name)
-                _take_room(call, room, server.entry_for(side.name), work, copied)
-            fine.append(work)
-        except HypervError as error:
-            refused.append((work.machine, error))
-    return fine, refused, seeds
-
-
-def _take_room(call: Call, room: Room, entry: Authorization | None, work: Work, copied: Sequence[Disk]) -> None:
-    said = room.take(work.machine.name, entry.storage if entry is not None else "", replica_room.read_need(call.reader, copied))
-    if said is not None:
-        call.warn(said)
-
-
-def _test(call: Call, target: Target) -> HypervError | None:
-    try:
-        replica_apply.test_connection(call.reader, target, call.clock, call.progress)
-    except HypervError as error:
-        return error
-    return None
-
-
-def _doomed(call: Call, side: Side, other: Side | None, choice: Choice) -> tuple[tuple[Side, Machine], ...]:
-    """The replica machines that are deleted with their relation: what is a replica now, or was one when a run that died marked it.
-
-    Raises HypervError ``replica_running``.
-    """
-    if call.params["state"] != "absent" or not call.params["remove_replica_vm"]:
-        return ()
-    found = []
-    for host in (side, other) if other is not None else (side,):
-        for chosen in choice.machines:
-            machine = host.machine(chosen.vm_id)
-            if machine is not None and machine.replication_mode in REPLICA_MODES:
-                if machine.state != "off":
-                    raise HypervError(f"The replica of {machine.name!r} on {host.name} is {machine.state}, so it is not deleted.",
-                                      error_code="replica_running", hint="A replica that runs is a failover. Nothing was done.")
-                found.append((host, machine))
-            elif machine is not None and machine.replication_mode == "none" and machine.state == "off" and _is_doomed(host, machine):
-                found.append((host, machine))
-    return tuple(found)
-
-
-def _is_doomed(side: Side, machine: Machine) -> bool:
-    notes = machine.settings.notes if machine.settings is not None else None
-    return replica_marks.is_doomed(notes, machine.vm_id, side.system.local_time)
-
-
 # -- plan ----------------------------------------------------------------------------------------------------------------
 
 
-def _peer_relations(prepared: Prepared) -> tuple[Work, ...]:
-    """What goes on the other side with a relation."""
-    if prepared.other is None or prepared.asked.goal != states.ABSENT:
-        return ()
-    found = []
-    for machine in prepared.choice.machines:
-        there = prepared.other.machine(machine.vm_id)
-        state = prepared.other.state(machine.vm_id)
-        if there is not None and state != states.NONE:
-            found.append(Work(there, state, states.steps_from(state, states.ABSENT)))
-    return tuple(found)
-
-
-def _plan(prepared: Prepared, params: Mapping[str, Any]) -> Plan:
+def _plan(prepared: Prepared) -> Plan:
     steps, before, after = [], {}, {}
-    for work in prepared.works:
+    other = prepared.other.name if prepared.other is not None else ""
+    for one in prepared.planned:
+        work, ending = one.work, one.ending
         detail = {change.row.option: change.after for change in work.changes}
         for step in work.steps:
             if step != states.WAIT:
                 steps.append(Step(step, work.machine.name, detail if step in (states.CREATE, replica_plan.MODIFY) else {}))
+        if ending.there is not None:
+            steps.append(Step("remove_on_peer", work.machine.name, {"host": other}))
+        steps += [Step("delete_replica", machine.name, {"host": side.name}) for side, machine in ending.doomed]
         if work.writes:
             before[work.machine.name] = _shown(work, before=True)
             after[work.machine.name] = _shown(work, before=False)
-    other = prepared.other.name if prepared.other is not None else ""
-    steps += [Step("remove_on_peer", work.machine.name, {"host": other}) for work in _peer_relations(prepared)]
-    steps += [Step("delete_replica", machine.name, {"host": side.name}) for side, machine in prepared.doomed]
-    predicted = _result(prepared, [Done(work, [step for step in work.steps if step != states.WAIT]) for work in prepared.works],
-                        prepared.side, prepared.other)
+    predicted = _result(prepared, [Done(one.work, [*(step for step in one.work.steps if step != states.WAIT), *one.ending.steps])
+                                   for one in prepared.planned], prepared.side, prepared.other)
     return Plan(tuple(steps), {"replication": before}, {"replication": after}, predicted)
 
 
@@ -259,14 +190,8 @@ def _shown(work: Work, *, before: bool) -> dict[str, Any]:
 
 def _apply(call: Call, prepared: Prepared, writer: CimWriter, peer: CimWriter | None) -> dict[str, Any]:
     tools = Tools(writer, call.clock, call.progress, Deadline(call.clock, call.params["timeout"]))
-    done = []
-    for work in prepared.works:
-        problem = _seed(prepared, work, tools, peer) or _doom(prepared, work, tools, peer)
-        done.append(replica_apply.carry_out(tools, prepared.side, work, prepared.asked) if problem is None else Done(work, error=problem))
-    if prepared.asked.goal == states.ABSENT:
-        _end_other_side(prepared, done, tools, peer)
-    for one in done:
-        _leftovers(one)
+    there = tools if peer is None else replace(tools, writer=peer)
+    done = [_carry_out(prepared, one, tools, there) for one in prepared.planned]
     waiting = [one for one in done if replica_apply.needs_waiting(one, prepared.asked)]
     if waiting and call.params["wait"]:
         replica_apply.wait(writer, call.clock, waiting, deadline=tools.deadline, poll=call.params["poll_interval"], progress=call.progress)
@@ -275,63 +200,30 @@ def _apply(call: Call, prepared: Prepared, writer: CimWriter, peer: CimWriter | 
     return _result(prepared, done, side, other)
 
 
-def _seed(prepared: Prepared, work: Work, tools: Tools, peer: CimWriter | None) -> HypervError | None:
-    """Make the copy that the other host has a replica, where that is needed; why it failed."""
-    entry = prepared.seeds.get(work.machine.vm_id)
-    if entry is None or peer is None:
-        return None
+def _carry_out(prepared: Prepared, one: Planned, here: Tools, there: Tools) -> Done:
+    """Everything but the waiting for one machine, on both hosts; errors are in the answer."""
+    def tools_of(side: Side) -> Tools:
+        return there if side is prepared.other else here
+
     try:
-        replica_apply.make_replica(replace(tools, writer=peer), work.machine, entry)
+        if one.seed is not None:
+            replica_apply.make_replica(there, one.work.machine, one.seed)
+        if one.ending.steps or one.work.writes:
+            replica_ending.mark(one.ending, tools_of)
     except HypervError as error:
-        return error
-    return None
-
-
-def _doom(prepared: Prepared, work: Work, tools: Tools, peer: CimWriter | None) -> HypervError | None:
-    """Mark the replicas that go: without its relation nothing else says what a machine was. Why that failed."""
-    for side, machine in prepared.doomed:
-        if machine.vm_id == work.machine.vm_id and not _is_doomed(side, machine):
-            try:
-                replica_apply.doom(replace(tools, writer=peer) if peer is not None and side is prepared.other else tools, side, machine)
-            except HypervError as error:
-                return error
-    return None
+        return Done(one.work, error=error)
+    done = replica_apply.carry_out(here, prepared.side, one.work, prepared.asked)
+    replica_ending.finish(one.ending, tools_of, done, prepared.other)
+    done.leftovers += replica_ending.leftovers(done, prepared.side, prepared.other)
+    return done
 
 
 def _wait_only(call: Call, prepared: Prepared) -> dict[str, Any]:
     """Nothing was to be done but to wait for copies that are on their way."""
-    done = [Done(work) for work in prepared.works]
+    done = [Done(one.work) for one in prepared.planned]
     replica_apply.wait(call.reader, call.clock, [one for one in done if states.WAIT in one.work.steps],
                        deadline=Deadline(call.clock, call.params["timeout"]), poll=call.params["poll_interval"], progress=call.progress)
     return _result(prepared, done, replica_facts.read(call.reader, call.clock), prepared.other)
-
-
-def _end_other_side(prepared: Prepared, done: Sequence[Done], tools: Tools, peer: CimWriter | None) -> None:
-    """The relation on the other side, and the machines that go with it."""
-    by_id = {one.work.machine.vm_id: one for one in done}
-    there = tools if peer is None else replace(tools, writer=peer)
-    for work in _peer_relations(prepared):
-        _attempt(by_id.get(work.machine.vm_id), REMOVED_THERE, replica_apply.remove, there, work.machine, prepared.other)
-    for side, machine in prepared.doomed:
-        _attempt(by_id.get(machine.vm_id), "deleted_replica", replica_apply.destroy, there if side is prepared.other else tools, machine)
-
-
-def _leftovers(one: Done) -> None:
-    """A relation that ended on one side alone is still there on the other one."""
-    if states.REMOVE in one.done and REMOVED_THERE not in one.done and one.work.machine.replication_mode == "primary":
-        server = (one.work.before or {}).get("server")
-        one.leftovers.append(Leftover("replica_relation", one.work.machine.vm_id, str(server or "the replica server"),
-                                      "hyperv_replica with state: absent for this machine on that host"))
-
-
-def _attempt(one: Done | None, name: str, work: Any, *arguments: Any) -> None:
-    if one is None or one.error is not None:
-        return
-    try:
-        work(*arguments)
-        one.done.append(name)
-    except HypervError as error:
-        one.error = error
 
 
 def _result(prepared: Prepared, done: Sequence[Done], side: Side, other: Side | None) -> dict[str, Any]:

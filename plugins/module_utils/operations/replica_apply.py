@@ -20,17 +20,11 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.identity i
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.jobs import JobFailed
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.replica_server import Authorization
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations import (
-    checkpoint_steps,
-    replica_facts,
-    replica_plan,
-    replica_steps,
-)
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import replica_facts, replica_plan, replica_steps
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import replica_states as states
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_steps import Tools
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_facts import Side
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_plan import EXISTING, MEDIA, MODIFY, Asked, Target, Work
-from ansible_collections.agentless.hyperv.plugins.module_utils.protection import replica_marks
 
 _COPY_JOBS = (94, 107, 116, 117, 118, 121)
 _LONGEST_PAUSE = 30.0
@@ -242,20 +236,6 @@ def _extended_gone(writer: CimWriter, vm_id: str) -> bool:
         return (writer.get(reference).integer("ReplicationState") or 0) == 0
     except NotFound:
         return True
-
-
-def doom(tools: Tools, side: Side, machine: Machine) -> None:
-    """Mark a replica that will be deleted. Raises HypervError as ``checkpoint_steps.change``."""
-    if machine.settings is None:
-        raise HypervError(f"The host does not show the settings of {machine.name!r}.", error_code="unreadable_answer")
-    now = side.system.local_time
-
-    def is_marked(row: Instance) -> bool:
-        return replica_marks.is_doomed("\n".join(row.texts("Notes")), machine.vm_id, now)
-
-    checkpoint_steps.change(
-        tools, machine.settings.reference, {"Notes": (replica_marks.doomed(machine.settings.notes, machine.vm_id, now),)}, is_marked,
-        f"marking the replica {machine.name!r} for deletion")
 
 
 def destroy(tools: Tools, machine: Machine) -> None:

@@ -28,6 +28,14 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.windows.system im
 from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.xml import ProtocolError
 
 REPLICA_MODES = ("replica", "extended_replica")
+TOOK_OVER = frozenset({"recovered", "committed", "failover_in_progress"})
+"""States of a replica that is, or becomes, the machine itself."""
+
+
+def same_host(one: str, other: str) -> bool:
+    """Whether two names can mean one host: they are equal, or one is the other without its domain."""
+    left, right = one.casefold(), other.casefold()
+    return left == right or (left.partition(".")[0] == right.partition(".")[0] and ("." not in left or "." not in right))
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,25 @@ class Side:
         """The settings of a relation by option; empty without one."""
         row = replica_settings.of_machine(self.settings, vm_id, extended=extended)
         return {} if row is None else rows.shown(replica_settings.ROWS, row, self.system.build)
+
+    def partners(self, vm_id: str) -> tuple[str, ...]:
+        """The names under which the relation of a machine knows the other host: of a primary the replica server, of a replica the primary.
+
+        Both the name that it connects to, which may be that of a Replica Broker, and that of the host behind it. Empty when it tells none.
+        """
+        row = replica_settings.of_machine(self.settings, vm_id)
+        machine = self.machine(vm_id)
+        if row is None or machine is None:
+            return ()
+        return replica_settings.replica_servers(row) if machine.replication_mode == "primary" else replica_settings.primary_servers(row)
+
+    def leads_to(self, other: Side, vm_id: str) -> bool:
+        """Whether the relation of a machine is one with that host. False only when it names others alone.
+
+        GUIDs are the same everywhere, so that what is left of an earlier relation looks like an end of the present one.
+        """
+        names = self.partners(vm_id)
+        return not names or any(same_host(name, other.name) for name in names)
 
     def points(self, vm_id: str) -> tuple[Checkpoint, ...]:
         """The recovery points of a replica, oldest first."""

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimWriter
-from ansible_collections.agentless.hyperv.plugins.module_utils.cim.types import Reference
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Deadline
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import replica_server
@@ -20,7 +20,6 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.replica_se
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import Call, Host, Plan, Step
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import (
     checkpoint_choice,
-    replica_apply,
     replica_facts,
     replica_pair,
     replica_turning,
@@ -31,6 +30,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkp
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_facts import REPLICA_MODES, Side
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_pair import Pair, Wish
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_plan import Target
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_preflight import Peer, Ways
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_turning import Hosts, Turn, Turned
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vm_result import iso
 
@@ -96,18 +96,29 @@ def _decide(call: Call, side: Side, other: Side | None, machine: Machine, wish: 
         raise HypervError(f"The host is working on {machine.name!r}: {machine.busy}.", error_code="vm_busy",
                           hint="Wait until that is done.")
     pair = Pair(None if other is None else replica_turning.end_of(other, machine.vm_id), replica_turning.end_of(side, machine.vm_id))
+    _refuse_strangers(side, other, machine, pair)
     steps = replica_pair.steps_from(pair, wish)
     point = find_point(side, machine, call.params["recovery_point"]) if replica_pair.FAIL_OVER in steps else None
     if point is not None and wish.action == replica_pair.PLANNED:
         raise HypervError("A planned failover has no other point than the last change.", error_code="invalid_option",
                           hint="Leave recovery_point out.")
     target = back.of(machine) if replica_pair.TURN in steps else None
-    return Turn(machine, pair, wish, steps, target, None if point is None else _reference(point), call.params["shutdown"],
+    return Turn(machine, pair, wish, steps, target, None if point is None else point.reference, call.params["shutdown"],
                 call.params["shutdown_timeout"])
 
 
-def _reference(point: Checkpoint) -> Reference:
-    return point.reference
+def _refuse_strangers(side: Side, other: Side | None, machine: Machine, pair: Pair) -> None:
+    """Two ends of one GUID need not be two ends of one relation: the primary may send to a third host by now, and what this host has is
+    old. The end that sends says where to. Raises HypervError ``not_a_pair``."""
+    if other is None or pair.source is None:
+        return
+    for sender, receiver, mode in ((other, side, pair.source.mode), (side, other, pair.target.mode)):
+        if mode == "primary" and not sender.leads_to(receiver, machine.vm_id):
+            names = ", ".join(sender.partners(machine.vm_id))
+            raise HypervError(f"{machine.name!r} is replicated from {sender.name} to {names}, and not to {receiver.name}.",
+                              error_code="not_a_pair", details={"pair": replica_turning.pair_result(pair)},
+                              hint="Name the two hosts of one replication. What another host has of the machine is older: remove it there "
+                                   "with hyperv_replica and state: absent.")
 
 
 def find_point(side: Side, machine: Machine, wanted: str) -> Checkpoint | None:
@@ -133,36 +144,22 @@ class _Back:
     def __init__(self, call: Call, side: Side, other: Side | None, peer: Host | None) -> None:
         self._call = call
         self._side = side
-        self._other = other
-        self._peer = peer
-        self._server: ServerFacts | None = None
-        self._own: ServerFacts | None = None
-        self._tested: dict[Target, HypervError | None] = {}
+        self._receiver = Peer(call, peer, other) if peer is not None and other is not None else None
+        self._ways = Ways(call)
+
+    @cached_property
+    def _own(self) -> ServerFacts:
+        return replica_server.read(self._call.reader, self._side.system.build)
 
     def of(self, machine: Machine) -> Target:
         """The target of one machine. Raises HypervError: that host would not take it."""
-        if self._other is None or self._peer is None:
+        if self._receiver is None:
             raise HypervError("Both hosts take part in this, and the task names no peer.", error_code="peer_needed")
-        if self._server is None:
-            self._server = replica_server.read(self._peer.reader, self._other.system.build)
-        target = replica_turning.way_back(self._side, self._other, self._server, machine.vm_id)
+        target = replica_turning.way_back(self._side, self._receiver.side, self._receiver.server, machine.vm_id)
         if target.authentication == replica_server.CERTIFICATE:
-            if self._own is None:
-                self._own = replica_server.read(self._call.reader, self._side.system.build)
             target = replace(target, thumbprint=str(self._own.settings.get("certificate_thumbprint") or "") or None)
-        if target not in self._tested:
-            self._tested[target] = self._test(target)
-        problem = self._tested[target]
-        if problem is not None:
-            raise problem
+        self._ways.reach(target)
         return target
-
-    def _test(self, target: Target) -> HypervError | None:
-        try:
-            replica_apply.test_connection(self._call.reader, target, self._call.clock, self._call.progress)
-        except HypervError as error:
-            return error
-        return None
 
 
 def _plan(prepared: Prepared) -> Plan:

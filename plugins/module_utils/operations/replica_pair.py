@@ -123,25 +123,32 @@ def _planned(pair: Pair, wish: Wish) -> str | None:
 
 
 def _unplanned(pair: Pair, wish: Wish) -> str | None:
-    target, source = pair.target, pair.source
+    target = pair.target
     if target.mode != "replica":
         raise _no_replica(pair)
     if target.state == _IN_PROGRESS:
         return WAIT
-    if target.state in (RECOVERED, COMMITTED):
-        if _to_be_started(target, wish):
-            return START
+    took_over = target.state in (RECOVERED, COMMITTED)
+    if took_over and not _to_be_started(target, wish):
         return DO_COMMIT if wish.commit and target.state == RECOVERED else None
+    _refuse_to_run_twice(pair, wish)
+    if took_over:
+        return START
+    if target.state in _BROKEN_OFF:
+        return FAIL_OVER
+    raise _other_pair(pair, "The replica has no complete copy, or is busy.")
+
+
+def _refuse_to_run_twice(pair: Pair, wish: Wish) -> None:
+    """Before anything is done that lets the machine run here."""
+    source = pair.source
     if not wish.primary_down:
         raise _refuse(pair, "An unplanned failover loses what has not arrived, and when the primary is not down two machines of one "
                       "identity run.", "Make sure that it cannot start again, then set confirm_primary_down: true.",
                       error_code="confirmation_needed")
-    if source is not None and source.mode == "primary" and source.power not in ("off", "absent"):
+    if source is not None and source.power not in ("off", "absent"):
         raise _refuse(pair, f"The primary is there, and its machine is {source.power}.",
                       "Use action: planned, which loses nothing; or turn the machine off there first.", error_code="primary_is_running")
-    if target.state in _BROKEN_OFF:
-        return FAIL_OVER
-    raise _other_pair(pair, "The replica has no complete copy, or is busy.")
 
 
 def _commit(pair: Pair, wish: Wish) -> str | None:
@@ -164,6 +171,8 @@ def _cancel(pair: Pair, wish: Wish) -> str | None:
         return WAIT
     if target.state == RECOVERED:
         return REVERT if target.off else TURN_OFF
+    if target.state == SYNCED:
+        source = _need_source(pair)
     if source is not None and source.mode == "primary" and source.state == SYNCED:
         return UNPREPARE
     return None
@@ -178,6 +187,9 @@ def _reverse(pair: Pair, wish: Wish) -> str | None:
     if target.state not in (RECOVERED, COMMITTED):
         raise _refuse(pair, f"The replica has not failed over (state {target.state}).", "Use action: planned to turn the roles.",
                       error_code="nothing_to_reverse")
+    if source.mode == "none":
+        raise _other_pair(pair, "The peer has no replication of it that could be reversed. Remove the one here with hyperv_replica and "
+                          "state: absent, and begin anew from this host.")
     if not source.off:
         raise _refuse(pair, f"The machine on the old primary is {source.power}.",
                       "Turn it off there: what it wrote since the failover will be lost.", error_code="primary_is_running")

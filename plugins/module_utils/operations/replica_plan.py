@@ -17,7 +17,12 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.disks impo
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.replica_server import ServerFacts
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import replica_states as states
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_facts import REPLICA_MODES, Side
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_facts import (
+    REPLICA_MODES,
+    TOOK_OVER,
+    Side,
+    same_host,
+)
 
 MODIFY = "modify"
 NETWORK, EXISTING, MEDIA, NO_COPY = "network", "existing", "media", "none"
@@ -101,12 +106,6 @@ class Work:
             return None
         return Target(str(self.after["server"]), int(self.after["port"]), str(self.after["authentication"]),
                       self.after.get("certificate_thumbprint"), bool(self.after.get("bypass_proxy")))
-
-
-def same_host(one: str, other: str) -> bool:
-    """Whether two names can mean one host: they are equal, or one is the other without its domain."""
-    left, right = one.casefold(), other.casefold()
-    return left == right or (left.partition(".")[0] == right.partition(".")[0] and ("." not in left or "." not in right))
 
 
 def check(settings: Mapping[str, Any]) -> None:
@@ -203,6 +202,8 @@ def _chosen(machine: Machine, disks: Sequence[Disk], asked: Asked) -> tuple[Disk
 
 def _change(side: Side, machine: Machine, asked: Asked, disks: Sequence[Disk], peer: Side | None) -> Work:
     state, current = side.state(machine.vm_id), side.shown(machine.vm_id)
+    if peer is not None and peer.state(machine.vm_id) in TOOK_OVER and peer.leads_to(side, machine.vm_id):
+        raise _took_over(machine, peer)
     wanted = _with_defaults(asked.settings, current)
     changes = rows.differences(replica_settings.ROWS, current, wanted, side.system.build)
     after = rows.after(current, changes)
@@ -219,6 +220,8 @@ def _change(side: Side, machine: Machine, asked: Asked, disks: Sequence[Disk], p
         raise HypervError(f"{reason} The copy of {machine.name!r} would be lost, and made again from the beginning.",
                           error_code="reseed_needed", hint="Set allow_reseed: true if that is meant.")
     if reason is not None and any(change.row.option == "server" for change in changes):
+        if asked.goal != states.REPLICATING:
+            raise HypervError(f"{reason} A relation with another server is made with state: present.", error_code="invalid_option")
         new = {**current, **wanted}
         rest = states.steps_from(states.NONE, states.REPLICATING)
         known = {name: value for name, value in new.items() if value is not None}
@@ -234,6 +237,13 @@ def _change(side: Side, machine: Machine, asked: Asked, disks: Sequence[Disk], p
         rest = (*rest[:at], MODIFY, *rest[at:])
     return Work(machine, state, rest, changes, current, after, chosen, there,
                 () if asked.goal != states.REPLICATING or asked.names_disks else _left_out(side, machine, disks))
+
+
+def _took_over(machine: Machine, peer: Side) -> HypervError:
+    """What this host has is the older one then: sending it would overwrite what was written there."""
+    return HypervError(f"{machine.name!r} has failed over to {peer.name} (state {peer.state(machine.vm_id)}), so nothing is sent there.",
+                       error_code="failover_in_progress", details={"state": peer.state(machine.vm_id)},
+                       hint="Finish it on that host with hyperv_replica_failover: commit and reverse, or cancel.")
 
 
 def _left_out(side: Side, machine: Machine, disks: Sequence[Disk]) -> tuple[str, ...]:
@@ -257,7 +267,7 @@ def _reseed_reason(machine: Machine, current: Mapping[str, OptionValue], changes
     """Why a change would throw the copy away; None when it does not."""
     for change in changes:
         moved = change.row.option == "server" and not same_host(str(current.get("server") or ""), str(change.after))
-        if moved and not _has_replica(peer, machine.vm_id):
+        if moved and not (_has_replica(peer, machine.vm_id) and is_server(peer, str(change.after))):
             return f"{machine.name!r} is replicated to {change.before}, not to {change.after}."
     if chosen is not None:
         kept = {disk.instance_id for disk in chosen}
@@ -265,6 +275,11 @@ def _reseed_reason(machine: Machine, current: Mapping[str, OptionValue], changes
         if lost:
             return f"The disk {lost[0]} is replicated now, and would not be any more."
     return None
+
+
+def is_server(peer: Side | None, server: str) -> bool:
+    """Whether a host is the one that a relation names, as far as names tell: a Replica Broker has another name than its nodes."""
+    return peer is not None and same_host(peer.name, server)
 
 
 def _has_replica(peer: Side | None, vm_id: str) -> bool:
@@ -286,9 +301,15 @@ def _trimmed(steps: tuple[str, ...], asked: Asked, state: str = states.NONE) -> 
 
 def refuse_peer(side: Side, work: Work, asked: Asked, peer: Side, server: ServerFacts) -> None:
     """What the replica server would refuse, or what would be in the way there. Raises HypervError."""
-    target, machine = work.target, work.machine
+    target = work.target
     if target is None:
         return
+    _refuse_listener(side, target, peer, server)
+    if states.CREATE in work.steps:  # also when another relation goes before: nothing goes for one that cannot be made
+        _refuse_what_is_there(work.machine, target, asked, peer)
+
+
+def _refuse_listener(side: Side, target: Target, peer: Side, server: ServerFacts) -> None:
     method = target.authentication
     port = server.settings.get("http_port" if method == "kerberos" else "https_port")
     if not server.settings.get("enabled"):
@@ -300,9 +321,10 @@ def refuse_peer(side: Side, work: Work, asked: Asked, peer: Side, server: Server
     if not any(entry.admits(side.name) for entry in server.authorizations):
         raise HypervError(f"{peer.name} does not let {side.name} send replicas.", error_code="not_authorized",
                           hint="Add it to authorization of hyperv_replica_server there.")
+
+
+def _refuse_what_is_there(machine: Machine, target: Target, asked: Asked, peer: Side) -> None:
     there = peer.machine(machine.vm_id)
-    if states.CREATE not in work.steps or states.REMOVE in work.steps:
-        return
     if there is None:
         if asked.copy == EXISTING:
             raise HypervError(f"{peer.name} has no virtual machine with the GUID of {machine.name!r} to begin with.", error_code="no_seed",
@@ -315,6 +337,9 @@ def refuse_peer(side: Side, work: Work, asked: Asked, peer: Side, server: Server
         raise HypervError(f"{peer.name} has a virtual machine with the GUID of {machine.name!r} already ({there.name!r}, "
                           f"{there.replication_mode}).", error_code="leftover_on_replica",
                           hint="If it is the copy of an earlier replication, begin with initial_copy: existing, or remove it there.")
+    if not is_server(peer, target.server):
+        raise HypervError(f"The copy of {machine.name!r} on {peer.name} does not become a replica of a relation with {target.server}.",
+                          error_code="peer_is_not_server", hint="Name as peer the host that is the server.")
     if there.replication_mode == "none" and (there.state != "off" or any(one.vm_id == there.vm_id for one in peer.checkpoints)):
         raise HypervError(f"{there.name!r} on {peer.name} cannot become the replica: it is {there.state}, or has checkpoints.",
                           error_code="no_seed", hint="Turn it off there, and remove its checkpoints.")

@@ -177,9 +177,8 @@ def _carry_out(call: Call, tools: Tools, prepared: Prepared, drill: Drill) -> Dr
 
 def _test(call: Call, tools: Tools, prepared: Prepared, drill: Drill, drilled: Drilled) -> None:
     """Whatever becomes of the test, its machine goes, or is told; with keep_test it stays when all is well."""
-    _announce(call, tools, drill.machine)
     try:
-        test = _make(tools, drill)
+        test = _make(call, tools, drill)
     except (OutcomeUnknown, JobTimedOut):
         raise  # it may come yet, so the announcement stays
     except HypervError:
@@ -229,12 +228,19 @@ def _find(tools: Tools, replica: Machine) -> Machine | None:
     return found if found is not None and found.replication_mode == "test_replica" else None
 
 
-def _make(tools: Tools, drill: Drill) -> Machine:
-    """A merge may begin at any moment, since recovery points come and go: then the host is asked again (operations 0.8)."""
+def _make(call: Call, tools: Tools, drill: Drill) -> Machine:
+    """A merge may begin at any moment, since recovery points come and go: then the host is asked again (operations 0.8).
+
+    The announcement is made last, when there is nothing to wait for any more: so a test that somebody else makes later is not taken for it.
+    """
     what = f"making a test machine of {drill.machine.name!r}"
     for last in (False, False, True):
         if not checkpoint_steps.idle(tools, drill.machine):
             raise HypervError(f"The host still works on {drill.machine.name!r}.", error_code="vm_busy", hint="Run the task again later.")
+        if drill.machine.vm_id in read_tests(tools.writer):
+            raise HypervError(f"Somebody tests {drill.machine.name!r} meanwhile.", error_code="test_exists",
+                              hint="Run the task again when they have done.")
+        _announce(call, tools, drill.machine)
         try:
             replica_steps.achieve(tools, what, partial(
                 service.begin_test, tools.writer, drill.machine.reference, drill.point.reference if drill.point else None),

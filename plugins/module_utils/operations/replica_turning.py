@@ -97,7 +97,7 @@ def read_pair(hosts: Hosts, vm_id: str) -> Pair:
     return Pair(source, read_end(hosts.target.writer, vm_id))
 
 
-def way_back(side: Side, other: Side, server: ServerFacts, vm_id: str, given: Target | None = None) -> Target:
+def way_back(side: Side, other: Side, server: ServerFacts, vm_id: str) -> Target:
     """Where the target sends to when the roles have changed: the old primary, which must take it.
 
     Raises HypervError ``replica_server_disabled``, ``not_authorized``, ``replica_server_differs``.
@@ -113,8 +113,8 @@ def way_back(side: Side, other: Side, server: ServerFacts, vm_id: str, given: Ta
         raise HypervError(f"{other.name} does not listen for {method}, which the replication uses.", error_code="replica_server_differs",
                           hint="Set authentication of hyperv_replica_server there to both.")
     port = server.settings.get("http_port" if method == "kerberos" else "https_port")
-    return Target(other.name, int(port or replica_settings.DEFAULT_PORTS[method]), method,
-                  None if given is None else given.thumbprint, bool(side.shown(vm_id).get("bypass_proxy")))
+    return Target(other.name, int(port or replica_settings.DEFAULT_PORTS[method]), method, None,
+                  bool(side.shown(vm_id).get("bypass_proxy")))
 
 
 def carry_out(hosts: Hosts, turn: Turn) -> Turned:

@@ -11,8 +11,9 @@ from datetime import UTC, datetime, timedelta
 HOLDS = timedelta(days=7)
 """How long a mark for deletion is followed. Later somebody may have put the machine to use."""
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
-WINDOW = timedelta(minutes=15)
-"""A test machine that is at most so much younger than the announcement on its replica came of it."""
+WINDOW = timedelta(minutes=5)
+"""A test machine that is at most so much younger than the announcement on its replica came of it: the host is asked for it right after the
+announcement, and again twice within minutes when an answer is lost."""
 _BEGUN = re.compile(r"\[agentless\.hyperv test failover begun of=([0-9A-F-]{36}) at=(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)\]")
 _DOOMED = re.compile(r"\[agentless\.hyperv replica to be deleted vm=([0-9A-F-]{36}) at=(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)\]")
 _MARK = re.compile(r"\[agentless\.hyperv test failover of=([0-9A-F-]{36}) test=([0-9A-F-]{36})\]")
@@ -63,9 +64,14 @@ def _times(mark: re.Pattern[str], notes: str | None) -> Iterator[tuple[str, date
 
 def doomed(notes: str | None, vm_id: str, now: datetime) -> str:
     """The notes with the mark for deletion at their end, in place of an older one."""
-    kept = _DOOMED.sub("", notes or "").strip()
+    kept = spared(notes)
     mark = f"[agentless.hyperv replica to be deleted vm={vm_id} at={now.astimezone(UTC).strftime(_TIME)}]"
     return f"{kept}\n{mark}" if kept else mark
+
+
+def spared(notes: str | None) -> str:
+    """The notes without a mark for deletion."""
+    return _DOOMED.sub("", notes or "").strip()
 
 
 def is_doomed(notes: str | None, vm_id: str, now: datetime) -> bool:

@@ -128,6 +128,17 @@ def test_a_planned_failover_is_taken_back_from_where_it_stands(pair: tuple[Any, 
     assert fail_over(hv02, action="cancel", peer="hv01")["changed"] is False
 
 
+@pytest.mark.parametrize("action", ["planned", "unplanned", "cancel"])
+def test_an_old_replica_does_not_take_over_from_a_primary_that_sends_elsewhere(pair: tuple[Any, Any], action: str) -> None:
+    hv01, hv02 = pair
+    with hv01.fleet.locked():
+        relation = machine(hv01).relations[0]
+        relation.settings = replace(relation.settings, recovery_point="hv03.example.test", recovery_host="hv03.example.test")
+    before = changes(hv01, hv02)
+    error = refused(hv02, action=action, peer="hv01", confirm_primary_down=True)
+    assert (error.error_code, "hv03.example.test" in error.message, changes(hv01, hv02)) == ("not_a_pair", True, before)
+
+
 # -- unplanned -----------------------------------------------------------------------------------------------------------
 
 
@@ -151,6 +162,24 @@ def test_failed_over_looked_at_and_taken_back(pair: tuple[Any, Any]) -> None:
     assert (back["steps"], machine(hv02).state) == (["turn_off", "revert"], "off")
     lose(hv01, back=True)
     assert hv01.run(hyperv_replica, name="sql01", allow_resync=True)["replica"]["state"] == "replicating"
+
+
+def test_the_old_primary_overwrites_nothing_when_it_is_back(pair: tuple[Any, Any]) -> None:
+    hv01, hv02 = pair
+    lose(hv01)
+    fail_over(hv02, action="unplanned", confirm_primary_down=True, start=False, commit=True)
+    lose(hv01, back=True)
+    advance(hv01, 3600)
+    before = changes(hv01, hv02)
+    with pytest.raises(HypervError) as raised:
+        hv01.run(hyperv_replica, name="sql01", peer="hv02", allow_resync=True)
+    assert raised.value.error_code == "failover_in_progress"
+    with pytest.raises(HypervError) as raised:
+        hv01.run(hyperv_replica, name="sql01", peer="hv02", state="absent", remove_replica_vm=True)
+    assert (raised.value.error_code, changes(hv01, hv02)) == ("replica_took_over", before)
+    hv01.run(hyperv_replica, name="sql01", allow_resync=True)  # nobody asks the other host, which refuses by itself
+    advance(hv01, 3600)
+    assert (machine(hv01).relations[0].state, machine(hv02).relations[0].state) == (8, 6)
 
 
 def test_to_an_older_point_committed_and_reversed_when_the_primary_is_back(pair: tuple[Any, Any]) -> None:
@@ -215,7 +244,7 @@ def test_a_test_machine_that_a_dead_run_did_not_mark_is_known_by_the_announcemen
     with hv02.fleet.locked():
         machine(hv02).notes = "of the shop"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_test._make", gone)
+        patch.setattr("ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.replication_service.begin_test", gone)
         fail_over(hv02, action="test")
     assert machine(hv02).notes.startswith("of the shop\n[agentless.hyperv test failover begun of=")
     foreign(hv02)  # as the dead run would have

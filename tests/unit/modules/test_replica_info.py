@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -63,6 +65,17 @@ def test_a_lost_line_shows_as_lag_with_the_reasons_of_the_host(pair: tuple[Any, 
     assert one["lag"] >= 3500
     assert one["health_issues"]
     assert found["summary"] == {"relations": 1, "healthy": 0, "largest_lag": one["lag"], "tests_overdue": 0}
+
+
+def test_what_the_peer_has_of_another_relation_is_not_put_together(pair: tuple[Any, Any]) -> None:
+    hv01, hv02 = pair
+    with hv02.fleet.locked():
+        relation = hv02.running.host.hyperv.machines[SQL].relations[0]
+        relation.settings = replace(relation.settings, primary_point="hv03.example.test", primary_host="hv03.example.test")
+        relation.last_time -= timedelta(days=3)
+    (one,) = look(hv01, peer="hv02")["replicas"]
+    assert (one["problems"], one["lag"] < 90, one["recovery_points"]) == (["other_relation"], True, [])
+    assert (one["peer"]["mode"], one["peer"]["state"]) == ("replica", "replicating")
 
 
 def test_a_test_that_never_was_is_overdue(pair: tuple[Any, Any]) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
-from ansible_collections.agentless.hyperv.plugins.modules import hyperv_replica
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection import replica_marks
+from ansible_collections.agentless.hyperv.plugins.modules import hyperv_replica, hyperv_replica_info
 from simulator.hyperv.hardware import attach_disk
 from simulator.hyperv.spec import DiskSpec
-from unit.modules.replica_pair import KIB, SQL, advance, changes, knobs, machine, network, spec, vm
+from unit.modules.replica_pair import KIB, SQL, WEB, advance, changes, knobs, machine, network, spec, vm
 
 StartPair = Callable[..., tuple[Any, Any]]
 TO_HV02 = {"server": "hv02.example.test", "peer": "hv02"}
@@ -211,6 +212,37 @@ def test_a_machine_that_was_no_replica_or_runs_is_not_deleted(
             setattr(machine(hv02), name, value)
     assert hv01.run(hyperv_replica, **END)["changed"] is False
     assert SQL in hv02.running.host.hyperv.machines
+
+
+def test_a_primary_loses_the_mark_that_it_had_as_a_replica(start_pair: StartPair) -> None:
+    hv01, hv02 = replicated(start_pair)
+    with hv01.fleet.locked():
+        machine(hv01).notes = replica_marks.doomed("of the shop", SQL, hv01.running.host.clock.now())
+    hv01.run(hyperv_replica, **{**END, "remove_replica_vm": False})
+    assert (machine(hv01).notes, machine(hv02).replication_mode) == ("of the shop", 0)
+
+
+def test_what_a_dead_run_left_is_told(start_pair: StartPair, monkeypatch: pytest.MonkeyPatch) -> None:
+    hv01, hv02 = replicated(start_pair)
+    assert hv02.run(hyperv_replica_info)["leftovers"] == []
+    interrupted(hv01, monkeypatch)
+    found = hv02.run(hyperv_replica_info)
+    assert [(one["kind"], one["location"]) for one in found["leftovers"]] == [("former_replica", "sql01")]
+    assert found["summary"]["relations"] == 0
+
+
+def test_one_machine_that_stays_does_not_stop_the_end_of_the_others(start_pair: StartPair) -> None:
+    hv01, hv02 = start_pair(spec("HV01", vm("sql01", SQL), vm("web01", WEB)), spec("HV02"))
+    hv01.run(hyperv_replica, names=["sql01", "web01"], **TO_HV02)
+    with hv02.fleet.locked():
+        machine(hv02).relations[0].state = 5
+    both = {"names": ["sql01", "web01"], "state": "absent", "peer": "hv02", "remove_replica_vm": True}
+    predicted = hv01.run(hyperv_replica, check=True, **both)
+    done = hv01.run(hyperv_replica, **both)
+    for result in (predicted, done):
+        assert {one["vm"]["name"]: (one.get("error_code"), one.get("steps")) for one in result["results"]} == {
+            "sql01": ("failover_in_progress", None), "web01": (None, ["remove", "removed_on_peer", "deleted_replica"])}
+    assert (set(hv02.running.host.hyperv.machines), machine(hv01).replication_mode) == ({SQL}, 1)
 
 
 def test_a_mark_for_deletion_ends_after_a_week(start_pair: StartPair, monkeypatch: pytest.MonkeyPatch) -> None:

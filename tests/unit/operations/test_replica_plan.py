@@ -18,6 +18,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.disks impo
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine, machine_reference
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.replica_server import Authorization, ServerFacts
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.replication import Relation
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import replica_ending
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import replica_plan as planner
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import replica_states as states
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_facts import Side
@@ -44,8 +45,9 @@ def machine(mode: str = "none") -> Machine:
     return Machine(VM, "sql01", machine_reference(VM), "running", 2, None, "ok", (2,), mode, 1, None, None, None)
 
 
-def side(mode: str = "none", state: str | None = None, build: int = 20348, **changed: Any) -> Side:
-    host = HostSystem("HV01", "hv01.example.test", "example.test", build, None, "", True, NOW, timedelta(), None, True, 1, "C:", 0.0)
+def side(mode: str = "none", state: str | None = None, build: int = 20348, host_name: str = "hv01", **changed: Any) -> Side:
+    host = HostSystem(host_name.upper(), f"{host_name}.example.test", "example.test", build, None, "", True, NOW, timedelta(), None, True,
+                      1, "C:", 0.0)
     relation = () if state is None else (Relation(VM, False, state, "ok", NOW, None, None, f"Microsoft:{VM}\\HVR\\0"),)
     row = Instance("n", "Msvm_ReplicationSettingData", {"InstanceID": f"Microsoft:{VM}\\HVR\\0", **CURRENT, **changed})
     return Side(host, (machine(mode),), {VM: relation}, {row.required_text("InstanceID").lower(): row} if state else {}, ())
@@ -97,7 +99,9 @@ def test_field_by_field_only_what_differs_is_changed(params: dict[str, Any]) -> 
 def test_another_server_throws_the_copy_away_unless_it_is_there_already() -> None:
     found, other = side("primary", "replicating"), asked(server="hv09.example.test")
     assert refused(found, other) == "reseed_needed"
-    assert decide(found, other, side("replica", "replicating")).steps == ("modify",)
+    assert decide(found, other, side("replica", "replicating", host_name="hv09")).steps == ("modify",)
+    assert refused(found, other, side("replica", "replicating", host_name="hv02")) == "reseed_needed"  # the old server
+    assert refused(found, replace(other, goal=states.PAUSED, allow_reseed=True)) == "invalid_option"
     forced = decide(found, replace(other, allow_reseed=True))
     assert forced.steps == ("remove", "create", "copy", "wait")
     assert {change.row.option: change.after for change in forced.changes}["frequency"] == 300
@@ -189,12 +193,78 @@ def test_what_the_other_side_would_refuse_is_known_before(there: str | None, tol
 
 def test_a_copy_that_is_there_already_is_meant_when_it_is_said() -> None:
     found, wanted = side(), asked(server="hv02.example.test", copy="existing")
-    other = side("none")
+    other = side("none", host_name="hv02")
     seed = replace(other, machines=(replace(other.machines[0], state="off"),))
     planner.refuse_peer(found, decide(found, wanted), wanted, seed, server("*.example.test"))
     with pytest.raises(HypervError) as raised:
         planner.refuse_peer(found, decide(found, wanted), wanted, other, server("*.example.test"))
     assert raised.value.error_code == "no_seed"
+    with pytest.raises(HypervError) as raised:
+        planner.refuse_peer(found, decide(found, wanted), wanted, replace(seed, system=side(host_name="hv09").system), server("*"))
+    assert raised.value.error_code == "peer_is_not_server"
+
+
+def test_a_relation_does_not_go_for_one_that_cannot_be_made() -> None:
+    found, wanted = side("primary", "replicating"), asked(server="hv09.example.test", allow_reseed=True)
+    with pytest.raises(HypervError) as raised:
+        planner.refuse_peer(found, decide(found, wanted), wanted, side("none", host_name="hv09"), server("*"))
+    assert raised.value.error_code == "leftover_on_replica"
+
+
+@pytest.mark.parametrize("state", ["recovered", "committed", "failover_in_progress"])
+def test_nothing_is_sent_to_where_the_machine_has_failed_over(state: str) -> None:
+    names = {"PrimaryConnectionPoint": "hv01.example.test"}
+    for goal in (states.REPLICATING, states.PAUSED):
+        found, wanted = side("primary", "critical"), asked(goal, allow_resync=True)
+        assert refused(found, wanted, side("replica", state, host_name="hv02", **names)) == "failover_in_progress"
+    elsewhere = side("replica", state, host_name="hv02", PrimaryConnectionPoint="hv07.example.test")
+    assert decide(side("primary", "critical"), asked(), elsewhere).steps == ("resume",)
+
+
+def test_two_ends_of_one_guid_need_not_be_of_one_relation() -> None:
+    primary = side("primary", "replicating")
+    replica = side("replica", "replicating", host_name="hv02", PrimaryHostSystem="HV01.example.test")
+    assert (primary.partners(VM), replica.partners(VM)) == (("hv02.example.test",), ("HV01.example.test",))
+    assert primary.leads_to(replica, VM)
+    assert replica.leads_to(primary, VM)
+    assert not primary.leads_to(side(host_name="hv03"), VM)
+    broker = side("primary", "replicating", RecoveryConnectionPoint="broker.example.test", RecoveryHostSystem="hv02.example.test")
+    assert broker.leads_to(replica, VM)
+    assert side().leads_to(replica, VM)  # what names nobody contradicts nobody
+
+
+# -- the end -------------------------------------------------------------------------------------------------------------
+
+
+def off(found: Side) -> Side:
+    return replace(found, machines=(replace(found.machines[0], state="off"),))
+
+
+OURS_THERE = off(side("replica", "replicating", host_name="hv02", PrimaryHostSystem="hv01.example.test"))
+
+
+@pytest.mark.parametrize(("here", "there", "steps"), [
+    (side("primary", "replicating"), OURS_THERE, ("removed_on_peer", "deleted_replica")),
+    (side(), OURS_THERE, ("removed_on_peer", "deleted_replica")),
+    (side(), side("primary", "replicating", host_name="hv02", RecoveryConnectionPoint="hv03.example.test"), ()),
+    (side(), off(side("replica", "replicating", host_name="hv02", PrimaryHostSystem="hv03.example.test")), ()),
+    (off(side("replica", "replicating", PrimaryHostSystem="hv03.example.test")), None, ("deleted_replica",)),
+])
+def test_only_what_belongs_to_this_host_ends_with_a_relation(here: Side, there: Side | None, steps: tuple[str, ...]) -> None:
+    found = replica_ending.decide(here, there, VM, delete=True)
+    assert found.steps == steps
+    assert replica_ending.decide(here, there, VM, delete=False).doomed == ()
+
+
+@pytest.mark.parametrize(("there", "code"), [
+    (side("replica", "replicating", host_name="hv02"), "replica_running"),
+    (off(side("replica", "committed", host_name="hv02")), "replica_took_over"),
+    (off(side("replica", "recovered", host_name="hv02")), "failover_in_progress"),
+])
+def test_a_replica_that_has_become_the_machine_is_not_deleted(there: Side, code: str) -> None:
+    with pytest.raises(HypervError) as raised:
+        replica_ending.decide(side("primary", "critical"), there, VM, delete=True)
+    assert raised.value.error_code == code
 
 
 @pytest.mark.parametrize(("one", "words"), [
@@ -233,7 +303,7 @@ def test_a_mark_for_deletion_means_one_machine_for_a_week() -> None:
 def test_an_announcement_is_for_the_test_machine_that_comes_right_after_it() -> None:
     notes = replica_marks.announced(replica_marks.announced("SQL of the shop", VM, NOW - timedelta(days=3)), VM, NOW)
     assert notes == f"SQL of the shop\n[agentless.hyperv test failover begun of={VM} at=2026-03-01T12:00:00Z]"
-    found = [replica_marks.came_of(notes, VM, NOW + timedelta(seconds=seconds)) for seconds in (-1, 0, 900, 901)]
+    found = [replica_marks.came_of(notes, VM, NOW + timedelta(seconds=seconds)) for seconds in (-1, 0, 300, 301)]
     assert found == [False, True, True, False]
     assert not replica_marks.came_of(notes, VM.replace("1", "2"), NOW)
     assert not replica_marks.came_of(notes, VM, None)

@@ -107,7 +107,20 @@ def test_a_machine_never_runs_twice() -> None:
             step = pair.next_step(Pair(source, target), Wish(action, primary_down=True))
         except HypervError:
             continue
-        assert step in (None, pair.SHUT_DOWN, pair.WAIT) or target.state in ("recovered", "committed")
+        assert step in (None, pair.SHUT_DOWN, pair.WAIT)
+
+
+def test_what_has_failed_over_is_not_started_without_a_word_about_the_primary() -> None:
+    """A run without the confirmation finds what another one, or a planned failover that died, has begun."""
+    for state in ("recovered", "committed"):
+        target = End("replica", state, "off")
+        assert pair.steps_from(Pair(None, target), Wish(pair.UNPLANNED, primary_down=True)) == ("start",)
+        assert pair.steps_from(Pair(None, target), Wish(pair.UNPLANNED, start=False)) == ()
+        for source, wish, code in ((None, Wish(pair.UNPLANNED), "confirmation_needed"),
+                                   (End("none", "none", "running"), Wish(pair.UNPLANNED, primary_down=True), "primary_is_running")):
+            with pytest.raises(HypervError) as refused:
+                pair.next_step(Pair(source, target), wish)
+            assert refused.value.error_code == code
 
 
 @pytest.mark.parametrize(("target", "wish", "code"), [
@@ -118,6 +131,7 @@ def test_a_machine_never_runs_twice() -> None:
     (End("replica", "committed", "running"), Wish(pair.CANCEL), "failover_committed"),
     (End("replica", "replicating", "off"), Wish(pair.PLANNED), "peer_needed"),
     (End("replica", "recovered", "off"), Wish(pair.REVERSE), "peer_needed"),
+    (End("replica", "synced", "off"), Wish(pair.CANCEL), "peer_needed"),
 ])
 def test_what_is_refused_without_a_peer(target: End, wish: Wish, code: str) -> None:
     with pytest.raises(HypervError) as refused:
@@ -140,6 +154,8 @@ def test_an_unplanned_failover_is_committed_only_when_asked_to() -> None:
     assert pair.steps_from(lost, Wish(pair.UNPLANNED, primary_down=True, commit=True)) == ("fail_over", "start", "commit")
     back = Pair(End("primary", "replicating", "off"), End("replica", "committed", "running"))
     assert pair.steps_from(back, Wish(pair.REVERSE)) == ("reverse",)
-    with pytest.raises(HypervError) as refused:
-        pair.next_step(Pair(End("primary", "replicating", "running"), back.target), Wish(pair.REVERSE))
-    assert refused.value.error_code == "primary_is_running"
+    for source, code in ((End("primary", "replicating", "running"), "primary_is_running"), (End("none", "none", "off"), "pair_not_ready"),
+                         (End("none", "none", "absent"), "pair_not_ready")):
+        with pytest.raises(HypervError) as refused:
+            pair.next_step(Pair(source, back.target), Wish(pair.REVERSE))
+        assert refused.value.error_code == code

@@ -19,7 +19,10 @@ from simulator.hyperv.replica.content import Digests, Piece
 from simulator.hyperv.replica.network import ACCESS_DENIED, UNKNOWN_MACHINE, Unreachable, entry_for
 from simulator.hyperv.replica.state import (
     APPLICATION,
+    COMMITTED,
     CRITICAL,
+    FAILED_OVER,
+    FAILING_OVER,
     INITIAL,
     PLANNED,
     RESYNCING,
@@ -146,6 +149,8 @@ class Receiver:
         relation = next((r for r in machine.relations if r.inbound is not None), None) if machine else None
         if machine is None or relation is None or relation.inbound is None or machine.replication_mode not in (2, 4):
             raise Unreachable(UNKNOWN_MACHINE, "The Replica server has no replica of the virtual machine.")
+        if relation.state in (FAILING_OVER, FAILED_OVER, COMMITTED):
+            raise Unreachable(WRONG_STATE, "The replica has failed over and takes nothing.")
         entry = entry_for(primary, self._role)
         if entry is None or entry.trust_group != relation.inbound.trust_group:
             raise Unreachable(ACCESS_DENIED, "The Replica server does not accept replication from this server.")
