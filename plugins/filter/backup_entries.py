@@ -49,14 +49,23 @@ _value:
     policy: {description: Name of its policy., type: str, returned: always}
     method: {description: Method of the policy., type: str, returned: always}
     changed: {description: "Whether anything was done, or would be in check mode.", type: bool, returned: always}
-    failed: {description: Whether it is not protected., type: bool, returned: always}
+    failed: {description: Whether it is not protected as its policy says., type: bool, returned: always}
     error_code: {description: Stable code of the failure., type: str, returned: always}
     msg: {description: What failed., type: str, returned: always}
     hint: {description: What to do., type: str, returned: always}
     consistency: {description: What was asked for and what was reached., type: dict, returned: always}
+    checkpoint:
+      description: C(id), C(name), C(kind) and C(expires) of the checkpoint, with the method V(checkpoint).
+      type: dict
+      returned: always
+    replica:
+      description:
+        - C(state), C(health), C(lag) in seconds and C(disks_left_out), those that are not replicated, with the method V(replica).
+      type: dict
+      returned: always
     folder: {description: "Folder of the copy and of its manifest; in check mode that of the virtual machine.", type: str, returned: always}
-    run_id: {description: The run that made the copy., type: str, returned: always}
-    taken: {description: The instant of its data., type: str, returned: always}
+    run_id: {description: The run that made the copy or the checkpoint., type: str, returned: always}
+    taken: {description: "The instant of its data; that of the last replication.", type: str, returned: always}
     size: {description: Bytes of its files., type: int, returned: always}
     leftovers: {description: What could not be removed from the host., type: list, elements: dict, returned: always}
     pruned: {description: Older copies that were removed., type: list, elements: dict, returned: always}
@@ -67,14 +76,29 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection import replica_lag, replica_policy
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.freshness import parse_age
 
 
 def _entry(vm: Any, task: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    manifest = values.get("manifest") or {}
     told = {key: values.get(key) for key in ("error_code", "msg", "hint", "consistency")}
     return {"vm": vm, "policy": task["policy"], "method": task["method"], "changed": bool(values.get("changed")),
-            "failed": bool(values.get("failed", True)), **told, **{key: manifest.get(key) for key in ("folder", "run_id", "taken", "size")},
+            "failed": bool(values.get("failed", True)), **told, **_made(task["method"], values),
             "leftovers": values.get("leftovers") or [], "pruned": values.get("pruned") or [], "owner": task.get("owner")}
+
+
+def _made(method: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What there is now, by the method that sees to it."""
+    manifest = values.get("manifest") or {}
+    made = {"checkpoint": None, "replica": None, **{key: manifest.get(key) for key in ("folder", "run_id", "taken", "size")}}
+    one = values.get(method)
+    if method == "checkpoint" and one:
+        kept = {key: one.get(key) for key in ("id", "name", "kind", "expires")}
+        return {**made, "checkpoint": kept, "run_id": one.get("run_id"), "taken": one.get("created")}
+    if method == "replica" and one:
+        kept = {key: one.get(key) for key in ("state", "health", "lag", "disks_left_out")}
+        return {**made, "replica": kept, "taken": one.get("last_replicated")}
+    return made
 
 
 def _label(vm: Any, task: Mapping[str, Any]) -> Any:
@@ -84,10 +108,41 @@ def _label(vm: Any, task: Mapping[str, Any]) -> Any:
     return next((one for one in task["vms"] if str(one.get("vm_id")).lower() == str(vm.get("name")).lower()), vm)
 
 
+def _in_time(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A checkpoint that is there under the name that was asked for, and whose time is over, is not the one that was wanted."""
+    if values.get("failed") or not (values.get("checkpoint") or {}).get("expired"):
+        return values
+    failure = {"error_code": "checkpoint_expired", "msg": "A checkpoint of this name is there, and its time is over.",
+               "hint": "Remove it with the role checkpoint_cleanup, or name the checkpoints of each run otherwise."}
+    return {**values, "failed": True, **failure}
+
+
+def _replicas(task: Mapping[str, Any], result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What hyperv_replica_info told, as results of the other methods: one for each machine, and one for each name that means none."""
+    allowed = int(parse_age(task["options"]["max_age"]).total_seconds())
+    found: list[Mapping[str, Any]] = []
+    for one in result["replicas"]:
+        standing = replica_lag.Standing(one["state"], one["health"], one.get("lag"), allowed)
+        refusal = replica_policy.refusal(one["mode"], standing)
+        failure = {} if refusal is None else {"error_code": refusal.error_code, "msg": refusal.sentence, "hint": refusal.hint}
+        found.append({"vm": one["vm"], "failed": refusal is not None, "replica": one, **failure})
+    return found + [{"vm": {"vm_id": None, "name": name}, "failed": True, **_absent(task, name)} for name in result.get("missing") or ()]
+
+
+def _absent(task: Mapping[str, Any], name: str) -> dict[str, str]:
+    if sum(str(vm["name"]).casefold() == name.casefold() for vm in task["vms"]) > 1:
+        return {"error_code": "vm_not_unique", "msg": f"Several virtual machines of this host are named {name!r}.",
+                "hint": "Give the GUID in backup_vms."}
+    return {"error_code": "vm_not_found", "msg": f"This host has no virtual machine {name!r}.",
+            "hint": "Look for it with hyperv_vm_info, perhaps at another node."}
+
+
 def _of_task(task: Mapping[str, Any], result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The entries of one task. Without results nothing was begun for any of its VMs."""
-    if isinstance(result.get("results"), (list, tuple)):
-        return [_entry(_label(values["vm"], task), task, values) for values in result["results"]]
+    results = _replicas(task, result) if "replicas" in result else result.get("results")
+    if isinstance(results, (list, tuple)):
+        told = (_in_time(values) if task["method"] == "checkpoint" else values for values in results)
+        return [_entry(_label(values["vm"], task), task, values) for values in told]
     if result.get("hook") == "before":
         failure: dict[str, Any] = {"error_code": "hook_failed", "hint": "Look at the output of its tasks.",
                                    "msg": f"What comes before the protection failed, so nothing was protected: {result.get('said')}"}

@@ -97,7 +97,7 @@ def backup_moved(entries: Any, plan: Any, roles: Any = (), hosts: Any = None) ->
             "owner": owner})
         moved["names"].append(vm_id)
         moved["vms"].append(entry["vm"])
-    return {"tasks": list(tasks.values()), "elsewhere": elsewhere}
+    return {"tasks": [{**task, "number": number} for number, task in enumerate(tasks.values())], "elsewhere": elsewhere}
 
 
 def _owner(vm: Mapping[str, Any], roles: Sequence[Mapping[str, Any]]) -> str | None:

@@ -99,9 +99,10 @@ _value:
           elements: str
           returned: always
         vms: {description: GUIDs and names of its virtual machines., type: list, elements: dict, returned: always}
+        number: {description: Its place among the tasks., type: int, returned: always}
         hooks: {description: "C(before) and C(after), when the task is of one virtual machine with hooks.", type: dict, returned: always}
     unavailable:
-      description: "Tasks of the same form, whose methods are not available yet."
+      description: "Tasks of the same form without C(number), whose method is V(backup), which is not available yet."
       type: list
       elements: dict
       returned: always
@@ -129,12 +130,28 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.protection import
     freshness,
     naming,
     replica_marks,
+    replica_policy,
     restore_marks,
     retention,
 )
 
-AVAILABLE = ("vss_copy", "live_copy", "export")
-LATER = ("backup", "checkpoint", "replica")
+ACCOUNT_OPTIONS = frozenset({"run_as_user", "run_as_password"})
+_COPYING = frozenset({"destination", "max_age", "rpo", "run_id", "keep", "timezone", "verify", "timeout", "target_limit", "target_wait",
+                      "prune_from", "prune_destination", "run_as", *ACCOUNT_OPTIONS})
+_LEVELS = frozenset({"consistency", "consistency_fallback"})
+TAKES: Mapping[str, frozenset[str]] = {
+    "vss_copy": _COPYING | _LEVELS | {"vss_wait", "writers", "csv_any_node"},
+    "live_copy": _COPYING | {"accept_inconsistent"},
+    "export": _COPYING | _LEVELS,
+    "checkpoint": frozenset({"checkpoint_name", "kind", "expires_after", "notes", "min_free_percent", "run_id", "timeout"}),
+    "replica": frozenset({"max_age", "rpo"}),
+}
+"""Methods and what a policy can say of each. Anything else means nothing: refused in a policy, left out when it comes from the variables
+of the role."""
+_NEEDS = {**dict.fromkeys(("vss_copy", "live_copy", "export"), ("destination",)), "checkpoint": ("checkpoint_name", "expires_after")}
+AVAILABLE = tuple(TAKES)
+LATER = ("backup",)
+"""There is no module for increments yet."""
 DEFAULT = "default"
 LEAVE_OUT = "none"
 POLICY_SPEC: dict[str, Any] = {
@@ -155,6 +172,11 @@ POLICY_SPEC: dict[str, Any] = {
     "target_limit": {"type": "int"},
     "target_wait": {"type": "int"},
     "accept_inconsistent": {"type": "bool"},
+    "checkpoint_name": {"type": "str"},
+    "kind": {"type": "str", "choices": ["production_only", "production", "standard"]},
+    "expires_after": {"type": "str"},
+    "notes": {"type": "str"},
+    "min_free_percent": {"type": "int"},
     "prune_from": {"type": "str"},
     "prune_destination": {"type": "str"},
     "run_as": {"type": "str", "choices": ["system", "account", "session"]},
@@ -162,13 +184,6 @@ POLICY_SPEC: dict[str, Any] = {
     "run_as_password": {"type": "str", "no_log": True},
 }
 """What a policy can say; the values other than ``method`` and ``rpo``, which is for reports, are options of the module of the method."""
-FOREIGN = {
-    "vss_copy": frozenset({"accept_inconsistent"}),
-    "live_copy": frozenset({"consistency", "consistency_fallback", "writers", "vss_wait", "csv_any_node"}),
-    "export": frozenset({"accept_inconsistent", "writers", "vss_wait", "csv_any_node"}),
-}
-"""Options that mean nothing to a method: refused in a policy, left out when they come from the variables of the role."""
-ACCOUNT_OPTIONS = frozenset({"run_as_user", "run_as_password"})
 SECRETS = frozenset({"run_as_password"})
 """Never part of a plan: it is a fact, and the item of a loop, and both are shown."""
 
@@ -224,7 +239,10 @@ class Task:
                 "hooks": self.hooks}
 
     def split(self, hooks: Sequence[Hook]) -> list[Task]:
-        """The task without the VMs that have hooks, and one more for each of these, in the place of the first."""
+        """The task without the VMs that have hooks, and one more for each of these, in the place of the first. Where nothing is done to
+        a VM, nothing has to be done around it."""
+        if self.method == "replica":
+            return [self]
         alone = {vm["vm_id"]: found for vm in self.vms if vm["vm_id"] and (found := next((one for one in hooks if one.means(vm)), None))}
         rest = Task(self.policy, self.method, self.options, [name for name in self.names if name not in alone],
                     [vm for vm in self.vms if vm["vm_id"] not in alone])
@@ -317,7 +335,8 @@ def read_hooks(given: Any) -> tuple[list[Hook], list[str]]:
 
 
 def read_policy(name: str, values: Any, defaults: Mapping[str, Any], *, used: bool) -> tuple[Task, list[str]]:
-    """A policy as a task without VMs, and what is wrong with it. ``used``: an entry names it, so it needs a destination."""
+    """A policy as a task without VMs, and what is wrong with it. ``used``: an entry names it, so it needs all
+    that its method needs."""
     if not isinstance(values, Mapping):
         return Task(name, AVAILABLE[0], {}), [f"The policy {name} must be a dictionary."]
     own = {key: value for key, value in _plain(values).items() if value is not None}
@@ -325,17 +344,32 @@ def read_policy(name: str, values: Any, defaults: Mapping[str, Any], *, used: bo
     problems = [f"The policy {name}: {text.rstrip('.')}." for text in validated.error_messages]
     options = _set(validated.validated_parameters)
     method = str(options.pop("method", AVAILABLE[0]))
+    taken = TAKES.get(method, frozenset(POLICY_SPEC))
+    options, said = _of(taken, options), _set(own)
+    if method == "replica":  # the age of copies, which the role has a variable for, is none of a replica
+        options["max_age"] = options["max_age"] if "max_age" in said else replica_policy.USUAL_MAX_AGE
     if not problems:
-        problems += [f"The policy {name}: {text}." for text in (*_meanings(options), *_fitting(method, options, _set(own)))]
-        if used and method in AVAILABLE and "destination" not in options:
-            problems.append(f"The policy {name} has no destination, and backup_destination is not set.")
+        found = [f"{key} means nothing with the method {method}" for key in sorted(set(said) - taken - {"method"})]
+        found += (*_meanings(options), *_fitting(method, options, _of(taken, said)))
+        problems += [f"The policy {name}: {text}." for text in found]
+        if used:
+            problems += [_missing(name, method, key) for key in _NEEDS.get(method, ()) if key not in options]
     if "keep" in options:
         options["keep"] = _set(options["keep"])
     if options.get("verify") in _UNFIT.get(method, ()):
         del options["verify"]
     account = frozenset() if options.get("run_as") == "account" else ACCOUNT_OPTIONS
-    left_out = FOREIGN.get(method, frozenset()) | account | SECRETS
-    return Task(name, method, {key: value for key, value in options.items() if key not in left_out}), problems
+    return Task(name, method, {key: value for key, value in options.items() if key not in account | SECRETS}), problems
+
+
+def _of(taken: frozenset[str], values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key in taken}
+
+
+def _missing(name: str, method: str, key: str) -> str:
+    if key == "destination":
+        return f"The policy {name} has no destination, and backup_destination is not set."
+    return f"The policy {name} has no {key}, which the method {method} needs."
 
 
 def _for_every_policy(defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -346,7 +380,7 @@ def _for_every_policy(defaults: Mapping[str, Any]) -> dict[str, Any]:
 def _meanings(options: Mapping[str, Any]) -> Iterable[str]:
     """What is of the right type and means nothing."""
     try:
-        for age in ("max_age", "rpo"):
+        for age in ("max_age", "rpo", "expires_after"):
             if age in options:
                 freshness.parse_age(options[age])
         retention.parse_keep(_set(options.get("keep", {})))
@@ -362,7 +396,6 @@ def _meanings(options: Mapping[str, Any]) -> Iterable[str]:
 
 def _fitting(method: str, options: Mapping[str, Any], own: Mapping[str, Any]) -> Iterable[str]:
     """What does not go together. ``own``: what the policy says itself, without the variables of the role."""
-    yield from (f"{key} means nothing with the method {method}" for key in sorted(FOREIGN.get(method, frozenset()) & set(own)))
     if method == "live_copy" and options.get("accept_inconsistent") is not True:
         yield "a live copy is inconsistent; the policy must say accept_inconsistent: true itself"
     if method == "live_copy" and own.get("verify") == "sha256":
@@ -430,9 +463,10 @@ def make_plan(vms: Sequence[Mapping[str, Any]], entries: Sequence[Entry], polici
         task.vms += hits
         # a name that several have, or none, is the module's to refuse, with its reason
         task.names += [entry.text] if gone or (entry.literal and len(hits) > 1) else [label["vm_id"] for label in hits]
-    ready = [part.as_data() for task in tasks.values() if task.method in AVAILABLE for part in task.split(hooks)]
+    ready = [part for task in tasks.values() if task.method in AVAILABLE for part in task.split(hooks)]
     later = [task.as_data() for task in tasks.values() if task.method not in AVAILABLE]
-    return {"tasks": ready, "unavailable": later, "missing": missing, "unprotected": list(unclaimed.values()), "left_out": left_out}
+    numbered = [{**part.as_data(), "number": number} for number, part in enumerate(ready)]
+    return {"tasks": numbered, "unavailable": later, "missing": missing, "unprotected": list(unclaimed.values()), "left_out": left_out}
 
 
 def backup_plan(vms: Any, entries: Any, policies: Any = None, default_policy: str = DEFAULT, defaults: Any = None,

@@ -61,7 +61,7 @@ options:
       - Without it 26 hours for policies whose C(max_age) is at most a day, and 26 hours more than C(max_age) for others.
     type: str
   replica_lag:
-    description: How far behind a replica may be.
+    description: How far behind a replica may be. C(rpo) or C(max_age) of the policy decides where its method is V(replica).
     type: str
     default: 1h
 extends_documentation_fragment:

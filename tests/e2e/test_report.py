@@ -18,7 +18,7 @@ from conftest import host, vm, winrm
 from controller import CHECKOUT, Controller
 from simulator.fileserver import FileServerSpec
 from simulator.fleet import Fleet
-from simulator.hyperv.spec import CheckpointSpec, DiskSpec
+from simulator.hyperv.spec import CheckpointSpec, DiskSpec, RelationSpec
 from simulator.windows.spec import ShareSpec, VolumeSpec
 
 BACKUP, REPORT = (CHECKOUT / "playbooks" / f"{name}.yml" for name in ("backup", "report"))
@@ -30,8 +30,11 @@ DRIVES = (VolumeSpec("C:"), VolumeSpec("E:"))
 SERVERS = (FileServerSpec("backup01", "example.test", DRIVES, (ShareSpec("hyperv", "E:\\hyperv", ("EXAMPLE\\HV01$", "EXAMPLE\\HV02$")),)),)
 VARIABLES: dict[str, Any] = {
     "backup_policies": {"gold": {"destination": "E:\\Backup", "keep": {"last": 2}, "rpo": "4h"},
-                        "far": {"destination": "\\\\backup01\\hyperv"}, "nowhere": {"destination": "Q:\\Gone"}},
-    "backup_vms": [{"name": "scratch*", "policy": "none"}, {"name": "lost*", "policy": "nowhere"}, {"name": "sql*", "policy": "gold"},
+                        "far": {"destination": "\\\\backup01\\hyperv"}, "nowhere": {"destination": "Q:\\Gone"},
+                        "before": {"method": "checkpoint", "checkpoint_name": "before", "expires_after": "3d"},
+                        "away": {"method": "replica"}},
+    "backup_vms": [{"name": "app01", "policy": "before"}, {"name": "away*", "policy": "away"},
+                   {"name": "scratch*", "policy": "none"}, {"name": "lost*", "policy": "nowhere"}, {"name": "sql*", "policy": "gold"},
                    {"name": "web*", "policy": "far"}, {"name": "*evil*", "policy": "gold"}, {"name": "sql-gone", "policy": "gold"}],
 }
 
@@ -40,7 +43,8 @@ VARIABLES: dict[str, Any] = {
 def site(start_fleet: Callable[..., Fleet], controller: Controller) -> tuple[Fleet, dict[str, Any]]:
     old = CheckpointSpec("c", "before the patch", age_hours=200.0)
     fleet = start_fleet(
-        host("HV01", vm("sql01"), vm("scratch1"), vm("forgotten"), vm(HOSTILE, directory="evil"), vm("lost1"), domain="example.test"),
+        host("HV01", vm("sql01"), vm("scratch1"), vm("forgotten"), vm(HOSTILE, directory="evil"), vm("lost1"), vm("app01"),
+             vm("away01", replication_mode=1, relations=(RelationSpec(),)), vm("away02"), domain="example.test"),
         host("HV02", vm("web01", checkpoints=(old,)), vm("web02", disks=(DiskSpec("\\\\fs\\x\\a.vhdx"),)),
              vm("sql01", directory="r", state="off", replication_mode=2, guest=None), domain="example.test"),
         file_servers=SERVERS)
@@ -69,8 +73,12 @@ def test_a_fleet_in_the_morning(site: tuple[Fleet, dict[str, Any]], controller: 
     told = {(vm["host"], vm["name"]): vm for vm in data["vms"]}
     assert {key: vm["status"] for key, vm in told.items()} == {
         ("hv01", "forgotten"): "unprotected", ("hv01", "lost1"): "unknown", ("hv01", "sql01"): "ok", ("hv01", HOSTILE): "ok",
+        ("hv01", "app01"): "no_copy", ("hv01", "away01"): "ok", ("hv01", "away02"): "no_copy",
         ("hv01", "scratch1"): "left_out", ("hv02", "web01"): "attention", ("hv02", "web02"): "no_copy", ("hv02", "sql01"): "replica"}
-    assert [vm["name"] for vm in data["vms"]][:2] == ["forgotten", "web02"]
+    assert [vm["name"] for vm in data["vms"]][:4] == ["forgotten", "app01", "away02", "web02"]
+    assert (told["hv01", "app01"]["checkpoints"], told["hv01", "app01"]["last_copy"], told["hv01", "app01"]["rpo"]) == (1, None, None)
+    assert told["hv01", "app01"]["problems"][0]["text"].startswith("Its policy makes checkpoints only.")
+    assert told["hv01", "away01"]["replica"]["health"] == "ok"
     sql = told["hv01", "sql01"]
     assert (sql["policy"], sql["rpo"], sql["good_copies"], sql["next_prune"]) == ("gold", 4 * 3600, 1, [])
     assert sql["last_copy"]["consistency"] == {"requested": "crash", "achieved": "crash"}
@@ -87,7 +95,7 @@ def test_a_fleet_in_the_morning(site: tuple[Fleet, dict[str, Any]], controller: 
     assert next(row["vm"] for row in rows if "evil" in row["vm"]) == f"'{HOSTILE}"
     suites = ElementTree.parse(folder / "report.junit.xml").getroot()
     assert {suite.get("name"): (suite.get("failures"), suite.get("errors")) for suite in suites} == {
-        "gone": ("0", "1"), "hv01": ("1", "1"), "hv02": ("1", "0")}
+        "gone": ("0", "1"), "hv01": ("3", "1"), "hv02": ("1", "0")}
     assert 'agentless_hyperv_host_up{host="gone"} 0\n' in (folder / "report.prom").read_text(encoding="utf-8")
 
     result = run.one(WRITE)

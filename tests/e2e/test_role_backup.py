@@ -15,7 +15,7 @@ from controller import Controller, Run
 from simulator.cim.model import Account
 from simulator.fileserver import FileServerSpec
 from simulator.fleet import Fleet
-from simulator.hyperv.spec import DiskSpec
+from simulator.hyperv.spec import CheckpointSpec, DiskSpec, RelationSpec
 from simulator.spec import Quirks
 from simulator.windows.shadows import ShadowCopy
 from simulator.windows.spec import ShareSpec, VolumeSpec
@@ -27,7 +27,10 @@ POLICIES = {
     "silver": {"destination": "E:\\Silver"},
     "broken": {"destination": "Q:\\Here"},
     "later": {"method": "backup", "consistency": "application", "destination": "\\\\backup01\\hyperv"},
+    "before": {"method": "checkpoint", "checkpoint_name": "before", "expires_after": "3d"},
+    "far": {"method": "replica"},
 }
+REPLICATED = {"replication_mode": 1, "relations": (RelationSpec(),)}
 ONE = {"backup_destination": "E:\\Backup", "backup_vms": ["sql01"]}
 SWEPT, SHOWN = "Sweep what interrupted runs of ours left", "Show what interrupted runs left"
 HOSTILE = 'evil "{{ 1 + 1 }}"{% raw %}\u202e & <x>%PATH%'
@@ -56,50 +59,62 @@ def changes(fleet: Fleet) -> list[int]:
 
 
 def test_each_machine_by_the_first_policy_that_matches(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
-    fleet = start_fleet(host("HV01", vm("sql01"), vm("SQL02"), vm("web01"), vm("scratch1"), vm("other"), vm(HOSTILE, directory="e")))
+    fleet = start_fleet(host("HV01", vm("sql01"), vm("SQL02"), vm("web01"), vm("scratch1"), vm("other"), vm(HOSTILE, directory="e"),
+                             vm("app"), vm("app2"), vm("away", **REPLICATED)))
     wanted = {"backup_set_stats": True, "backup_vms": [
+        {"name": "app*", "policy": "before"}, {"name": "away", "policy": "far"},
         {"name": "scratch*", "policy": "none"}, {"name": "sql0?", "policy": "gold"}, {"name": "*1", "policy": "silver"},
         {"name": "evil*", "policy": "silver"}]}
     predicted = play(controller, fleet, wanted, "--check", "--diff")
     assert predicted.code == 0, predicted.output
-    due = {"sql01", "SQL02", "web01", HOSTILE}
-    assert {name: entry["changed"] for name, entry in results(predicted).items()} == dict.fromkeys(due, True)
+    due = {"sql01", "SQL02", "web01", HOSTILE, "app", "app2"}
+    assert {name: entry["changed"] for name, entry in results(predicted).items()} == {**dict.fromkeys(due, True), "away": False}
     assert changes(fleet) == [0]
 
     run = play(controller, fleet, wanted)
     assert run.code == 0, run.output
     told = results(run)
     assert {name: (entry["policy"], entry["changed"], entry["failed"]) for name, entry in told.items()} == {
-        "sql01": ("gold", True, False), "SQL02": ("gold", True, False), "web01": ("silver", True, False), HOSTILE: ("silver", True, False)}
+        "sql01": ("gold", True, False), "SQL02": ("gold", True, False), "web01": ("silver", True, False), HOSTILE: ("silver", True, False),
+        "app": ("before", True, False), "app2": ("before", True, False), "away": ("far", False, False)}
     assert told["sql01"]["folder"].startswith("E:\\Gold\\HV01\\sql01_")
     assert told["web01"]["consistency"]["achieved"] == "crash"
     shown = task(run, "Show what became of each virtual machine")["msg"]
     assert "other: not protected, no entry of backup_vms matches it" in shown
     assert not [line for line in shown if "scratch1" in line]
+    assert "app [before]: checkpoint made (application), which is no backup: before" in shown
+    assert [line for line in shown if line.startswith("away [far]: replicating, ") and line.endswith(" s behind")]
+    assert (told["app"]["folder"], told["app"]["checkpoint"]["name"], told["away"]["replica"]["health"]) == (None, "before", "ok")
     assert "\u202e" not in run.output.partition("TASK [results]")[0]
-    assert len(task(run, "Keep it for the job that follows")["ansible_stats"]["data"]["backup_results_by_host"]["hv01"]) == 4
+    assert len(task(run, "Keep it for the job that follows")["ansible_stats"]["data"]["backup_results_by_host"]["hv01"]) == 7
 
     again = play(controller, fleet, wanted)
     assert again.code == 0, again.output
-    assert [entry["changed"] for entry in results(again).values()] == [False] * 4
-    assert {name: entry["folder"] for name, entry in results(again).items()} == {name: entry["folder"] for name, entry in told.items()}
+    assert [entry["changed"] for entry in results(again).values()] == [False] * 7
+    for key in ("folder", "checkpoint"):
+        assert {name: entry[key] for name, entry in results(again).items()} == {name: entry[key] for name, entry in told.items()}
 
 
 def test_a_failure_stops_neither_other_machines_nor_other_policies(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
-    fleet = start_fleet(host("HV01", vm("a1"), vm("a2", disks=(DiskSpec("\\\\fs\\x\\a.vhdx"),)), vm("b1"), vm("c1"), vm("d1")))
+    old = CheckpointSpec("c", "before")
+    fleet = start_fleet(host("HV01", vm("a1"), vm("a2", disks=(DiskSpec("\\\\fs\\x\\a.vhdx"),)), vm("b1"), vm("c1"), vm("d1"),
+                             vm("e1"), vm("e2", checkpoints=(old,)), vm("f1", **REPLICATED), vm("f2")))
     run = play(controller, fleet, {"backup_vms": [
+        {"name": "f*", "policy": "far"}, {"name": "e*", "policy": "before"},
         {"name": "b*", "policy": "broken"}, {"name": "c*", "policy": "later"}, {"name": "a*", "policy": "gold"},
         {"name": "d1", "policy": "silver"}, {"name": "gone", "policy": "silver"}]})
     assert run.code == 2
     told = results(run)
     assert {name: (entry["policy"], entry["changed"], entry["error_code"]) for name, entry in told.items()} == {
         "a1": ("gold", True, None), "a2": ("gold", False, "smb_storage"), "b1": ("broken", False, told["b1"]["error_code"]),
-        "c1": ("later", False, "method_not_available"), "d1": ("silver", True, None), "gone": ("silver", False, "vm_not_found")}
+        "c1": ("later", False, "method_not_available"), "d1": ("silver", True, None), "gone": ("silver", False, "vm_not_found"),
+        "e1": ("before", True, None), "e2": ("before", False, "checkpoint_name_taken"), "f1": ("far", False, None),
+        "f2": ("far", False, "not_replicated")}
     assert (told["b1"]["failed"], told["b1"]["error_code"]) == (True, "destination_not_local")
     assert told["c1"]["msg"] == "The method backup of the policy later is not available yet."
     failed = task(run, "Fail when a virtual machine was not protected")
     assert failed.status == "failed"
-    assert failed["msg"].startswith("4 of 6 virtual machines were not protected: ")
+    assert failed["msg"].startswith("6 of 10 virtual machines were not protected: ")
     assert '"a2" (smb_storage, policy gold)' in failed["msg"]
 
 
@@ -317,20 +332,24 @@ def test_facts_only(start_fleet: Callable[..., Fleet], controller: Controller) -
 
 
 def test_exports_with_hooks_and_pruned_from_another_host(start_fleet: Callable[..., Fleet], controller: Controller, tmp_path: Path) -> None:
-    fleet = start_fleet(host("HV01", vm("db01"), vm("db02"), vm("web01")))
+    fleet = start_fleet(host("HV01", vm("db01"), vm("db02"), vm("web01"), vm("db03")))
     for name, lines in (("before", "- ansible.builtin.fail: {msg: no}\n  when: backup_vm.name == 'db02'\n"), ("after", "")):
         touch = f"- ansible.builtin.copy: {{content: x, dest: '{tmp_path}/{name}-{{{{ backup_vm.name }}}}', mode: '0600'}}\n"
         local = "  delegate_to: localhost\n  vars: {ansible_connection: local}\n"
         (tmp_path / f"{name}.yml").write_text(f"---\n{touch}{local}{lines}")
-    variables = {"backup_vms": ["*"], "backup_default_policy": "x", "backup_max_age": "", "backup_policies": {"x": {
-        "method": "export", "destination": "E:\\X", "verify": "chain", "keep": {"last": 1}, "prune_from": "hv01"}},
+    exported = {"method": "export", "destination": "E:\\X", "verify": "chain", "keep": {"last": 1}, "prune_from": "hv01"}
+    variables = {
+        "backup_vms": [{"name": "db03", "policy": "before"}, "*"], "backup_default_policy": "x", "backup_max_age": "",
+        "backup_policies": {"before": POLICIES["before"], "x": exported},
         "backup_hooks": [{"name": "db*", "before": f"{tmp_path}/before.yml", "after": f"{tmp_path}/after.yml"}]}
     for _unused in range(2):
         run = play(controller, fleet, variables)
         told = results(run)
         assert {name: (entry["method"], entry["failed"], entry["error_code"]) for name, entry in told.items()} == {
-            "db01": ("export", False, None), "web01": ("export", False, None), "db02": ("export", True, "hook_failed")}
-    assert sorted(path.name for path in tmp_path.glob("*-db*")) == ["after-db01", "after-db02", "before-db01", "before-db02"]
+            "db01": ("export", False, None), "web01": ("export", False, None), "db02": ("export", True, "hook_failed"),
+            "db03": ("checkpoint", False, None)}
+    assert sorted(path.name for path in tmp_path.glob("*-db*")) == [
+        f"{name}-db0{number}" for name in ("after", "before") for number in (1, 2, 3)]
     with fleet.locked():
         exports = fleet.hosts["HV01"].host.files.real_path("E:\\X")
     assert len(list(exports.rglob("manifest.json"))) == 2  # of two runs, one each

@@ -39,6 +39,14 @@ def parse_age(text: str) -> timedelta:
     return timedelta(seconds=seconds)
 
 
+def span(value: timedelta) -> str:
+    """A duration for people: ``45 min``, ``26 h``, ``9 days``."""
+    minutes = int(value.total_seconds() // 60)
+    if minutes < 120:
+        return f"{max(0, minutes)} min"
+    return f"{minutes // 60} h" if minutes < 72 * 60 else f"{minutes // 1440} days"
+
+
 def present_copy(copies: Iterable[FoundCopy], *, vm_id: str, host: str, now: datetime, wanted: str,
                  max_age: timedelta | None, run_id: str | None) -> FoundCopy | None:
     """The newest copy of this VM that makes a new one needless; None when there is none.

@@ -181,7 +181,7 @@ def _of_machine(host: HostFacts, vm: VmFacts, copies: Sequence[CopyFacts], limit
     age = None if last is None else now - last.taken
     unread = [one for one in host.destinations if not one.read and vm.policy is not None and vm.policy.destination is not None
               and _same(one.path, vm.policy.destination)]
-    problems = judge(Case(vm, last, age, rpo, len(copies) - len(good), unread[0] if unread else None, replica, now), limits)
+    problems = judge(Case(vm, last, age, rpo, len(copies) - len(good), unread[0] if unread else None, replica), limits)
     return VmReport(host.name, vm, status_of(vm, problems), problems, rpo, last, age, len(good), sum(copy.size for copy in copies),
                     tuple(_doomed(vm.policy, copies, now)), replica)
 

@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.freshness import span
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.markup import Child, Html, ascii_page, element
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report import Day, Report, VmReport, utc
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report_facts import CopyFacts, HostFacts
-from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report_rules import SEVERE, STATUSES, span
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report_rules import SEVERE, STATUSES
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report_style import CSS, SCRIPT, policy
 
 WORDS = {
@@ -239,7 +240,7 @@ def _row(vm: VmReport) -> Html:
 def _last(vm: VmReport) -> Child:
     allowed = f"{span(vm.rpo)} allowed" if vm.rpo is not None else ""
     if vm.last is None or vm.age is None:
-        return ["none", element("small", allowed)] if allowed else None
+        return ["none", element("small", allowed) if allowed else None] if vm.vm.policy is not None else None
     return [f"{span(vm.age)} ago", element("small", " · ".join(filter(None, (f"{vm.last.taken:%Y-%m-%d %H:%M}", allowed))))]
 
 

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import replica_lag
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.consistency import reaches
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.freshness import span
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import LEVELS
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report_facts import (
     LEFT_OUT,
@@ -24,10 +25,14 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report
 STATUSES = ("unprotected", "no_copy", "overdue", "failed", "unknown", "weaker", "attention", "ok", "left_out", "replica")
 """The worst first. Each but the last three is also the code of the problem that leads to it, or of the first of several."""
 SEVERE = ("unprotected", "no_copy", "overdue", "failed")
+CHECKPOINT, REPLICA = "checkpoint", "replica"
+"""Methods of policies that make no copy."""
 _STATUS_OF = {"method_not_available": "no_copy", "undecided": "unknown", "destination_unread": "unknown"}
 DAY = timedelta(days=1)
 USUAL_RPO = timedelta(hours=26)
 """A run each night, and two hours for it to take longer than the night before."""
+_ONLY_REPLICA = {"not_copied": "no_copy", "lag_unknown": "no_copy", "lag": "overdue"}
+"""What is wrong with a replica is worse where it is all that the policy asks for."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +68,7 @@ class Replica:
 
 @dataclass(frozen=True)
 class Case:
-    """A VM with what is known of its copies, ``now`` by the clock of its host. ``others``: copies that do not count; ``unread``: its
-    destination, when nobody could look."""
+    """A VM with what is known of its copies. ``others``: copies that do not count; ``unread``: its destination, when nobody could look."""
 
     vm: VmFacts
     last: CopyFacts | None
@@ -73,26 +77,18 @@ class Case:
     others: int
     unread: DestinationFacts | None
     replica: Replica | None
-    now: datetime
 
 
 def rpo_of(policy: Policy | None, limits: Limits) -> timedelta | None:
-    """How old the last good copy of a VM may be. A policy that lets copies be older than a day is allowed a night more than that."""
-    if policy is None:
+    """How old the last good copy of a VM may be; None when its policy makes none. A policy that lets copies be older than a day is
+    allowed a night more than that."""
+    if policy is None or policy.method in (CHECKPOINT, REPLICA):
         return None
     if policy.rpo is not None:
         return policy.rpo
     if limits.rpo is not None:
         return limits.rpo
     return USUAL_RPO if policy.max_age is None or policy.max_age <= DAY else policy.max_age + USUAL_RPO
-
-
-def span(value: timedelta) -> str:
-    """A duration for people: ``45 min``, ``26 h``, ``9 days``."""
-    minutes = int(value.total_seconds() // 60)
-    if minutes < 120:
-        return f"{max(0, minutes)} min"
-    return f"{minutes // 60} h" if minutes < 72 * 60 else f"{minutes // 1440} days"
 
 
 def judge(case: Case, limits: Limits) -> tuple[Problem, ...]:
@@ -130,10 +126,27 @@ def _of_copies(case: Case) -> Iterator[Problem]:
         yield Problem("method_not_available", f"The method {policy.method} of its policy is not available.",
                       "Give it a policy with another method.")
         return
+    if policy.method == CHECKPOINT:
+        yield Problem("no_copy", "Its policy makes checkpoints only. They lie on its own disks and are lost with them: nothing copies it.",
+                      "Give it a policy that copies it to another place. hyperv_checkpoint makes checkpoints beside that.")
+        return
+    if policy.method == REPLICA:
+        yield from _of_replica_alone(case)
+        return
     yield from _of_age(case, policy)
     if case.last is not None and not _reaches(case.last.achieved, policy.consistency):
         yield Problem("weaker", f"The last good copy is {case.last.achieved}-consistent; its policy asks for {policy.consistency}.",
                       "hyperv_vm_info says under readiness what stands in the way.")
+
+
+def _of_replica_alone(case: Case) -> Iterator[Problem]:
+    """What :func:`_of_replication` does not look for, since other VMs need no replica."""
+    if case.replica is None:
+        yield Problem("no_copy", "Its policy is replica, and it has no replication.",
+                      "Replicate it with the role replica, or give it a policy that copies it.")
+    elif case.replica.state in replica_lag.FAILOVERS:
+        yield Problem("replica_failover", f"A failover of it is not finished: {case.replica.state}.",
+                      "Finish it with hyperv_replica_failover.")
 
 
 def _of_age(case: Case, policy: Policy) -> Iterator[Problem]:
@@ -166,19 +179,16 @@ def _of_run(case: Case) -> Iterator[Problem]:
 
 
 def _of_replication(case: Case, limits: Limits) -> Iterator[Problem]:
-    replica = case.replica
+    replica, policy = case.replica, case.vm.policy
     if replica is None:
         return
+    alone = policy is not None and policy.method == REPLICA and not case.vm.is_replica
+    allowed = (policy.rpo or policy.max_age if policy is not None and alone else None) or limits.lag
     lag = None if replica.lag is None else int(replica.lag.total_seconds())
-    standing = replica_lag.Standing(replica.state, replica.health, lag, int(limits.lag.total_seconds()), None)
-    behind = span(replica.lag or timedelta())
-    texts = {
-        "critical": "The health of its replication is critical.", "warning": "The health of its replication is warning.",
-        "not_copied": "Its replica has no first copy yet.", "not_replicating": f"It is not replicating: {replica.state}.",
-        "lag": f"The replica is {behind} behind; {span(limits.lag)} are allowed.",
-        "lag_unknown": "How far the replica is behind is not known."}
-    for word in replica_lag.problems(standing, case.now, cycles=1):
-        yield Problem(f"replica_{word}", texts[word], "hyperv_replica_info has the details of both sides.")
+    standing = replica_lag.Standing(replica.state, replica.health, lag, int(allowed.total_seconds()))
+    for word in replica_lag.ills(standing):
+        yield Problem(_ONLY_REPLICA.get(word, f"replica_{word}") if alone else f"replica_{word}", replica_lag.sentence(word, standing),
+                      "hyperv_replica_info has the details of both sides.")
 
 
 def _of_machine(vm: VmFacts) -> Iterator[Problem]:

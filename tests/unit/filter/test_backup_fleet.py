@@ -42,7 +42,7 @@ def test_those_that_moved_are_tried_at_their_owners() -> None:
     moved = backup_moved(backup_entries(FIRST, PLAN), PLAN, roles=ROLES, hosts={"node2": "HV02", "node1": "HV01"})
     assert moved == {
         "tasks": [{"policy": "gold", "method": "vss_copy", "options": {"destination": "E:\\B"}, "names": [ONE], "vms": [VMS[0]],
-                   "hooks": {}, "owner": "node2"}],
+                   "hooks": {}, "owner": "node2", "number": 0}],
         "elsewhere": {TWO: "hv03"}}
     entries = backup_entries(FIRST, PLAN, moved=moved, again=[{"results": [done(ONE, "one")]}])
     assert [(entry["failed"], entry["owner"], entry["folder"]) for entry in entries] == [

@@ -10,7 +10,7 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.agentless.hyperv.plugins.filter.backup_entries import backup_entries
 from ansible_collections.agentless.hyperv.plugins.filter.backup_plan import LATER, POLICY_SPEC, backup_plan
-from ansible_collections.agentless.hyperv.plugins.modules import hyperv_export
+from ansible_collections.agentless.hyperv.plugins.modules import hyperv_checkpoint, hyperv_export
 from ansible_collections.agentless.hyperv.plugins.modules.hyperv_vss_copy import ARGUMENT_SPEC
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,7 +62,7 @@ def test_plain_entries_have_the_variables_as_their_policy(entries: Any) -> None:
     plan = backup_plan(vms("sql01", "web01"), entries, defaults={"destination": "E:\\Backup", "run_id": "", "keep": {}, "max_age": "20h"})
     assert plan == {
         "problems": [], "unavailable": [], "missing": [], "left_out": [], "unprotected": [{"vm_id": GUID.format(1), "name": "web01"}],
-        "tasks": [{"policy": "default", "method": "vss_copy", "options": {"destination": "E:\\Backup", "max_age": "20h"},
+        "tasks": [{"number": 0, "policy": "default", "method": "vss_copy", "options": {"destination": "E:\\Backup", "max_age": "20h"},
                    "names": [GUID.format(0)], "vms": [{"vm_id": GUID.format(0), "name": "sql01"}], "hooks": {}}]}
 
 
@@ -132,6 +132,15 @@ def test_problems_are_told_and_nothing_is_planned(values: dict[str, Any], says: 
     ({"method": "live_copy", "accept_inconsistent": True, "consistency": "crash"}, "consistency means nothing with the method live_copy."),
     ({"method": "live_copy", "accept_inconsistent": True, "verify": "sha256"}, "verify: sha256 is not possible"),
     ({"accept_inconsistent": True}, "accept_inconsistent means nothing with the method vss_copy."),
+    ({"kind": "standard"}, "kind means nothing with the method vss_copy."),
+    ({"method": "checkpoint", "keep": {"last": 2}}, "keep means nothing with the method checkpoint."),
+    ({"method": "checkpoint", "max_age": "20h"}, "max_age means nothing with the method checkpoint."),
+    ({"method": "checkpoint", "rpo": "20h"}, "rpo means nothing with the method checkpoint."),
+    ({"method": "checkpoint", "run_as_user": "DOM\\copier"}, "run_as_user means nothing with the method checkpoint."),
+    ({"method": "checkpoint", "kind": "crash"}, "crash"),
+    ({"method": "checkpoint", "expires_after": "tomorrow"}, "'tomorrow' is not an age such as 30m, 20h or 7d."),
+    ({"method": "replica", "destination": "E:\\B"}, "destination means nothing with the method replica."),
+    ({"method": "replica", "max_age": "soon"}, "'soon' is not an age such as 30m, 20h or 7d."),
 ])
 def test_values_of_policies_are_checked(policy: dict[str, Any], word: str) -> None:
     (problem,) = backup_plan([], [], {"x": policy})["problems"]
@@ -198,7 +207,7 @@ def test_what_a_policy_can_say_is_what_the_module_takes() -> None:
     for key, spec in POLICY_SPEC.items():
         if key in ("method", "rpo", "prune_from", "prune_destination"):  # who does it, what a report compares the age with, who removes
             continue
-        modules = [spec[key] for spec in (ARGUMENT_SPEC, hyperv_export.ARGUMENT_SPEC) if key in spec]
+        modules = [spec[key] for spec in (ARGUMENT_SPEC, hyperv_export.ARGUMENT_SPEC, hyperv_checkpoint.ARGUMENT_SPEC) if key in spec]
         for part in ("type", "options"):
             assert {str(module.get(part)) for module in modules} == {str(spec.get(part))}, key
         assert set(spec.get("choices", ())) == {choice for module in modules for choice in module.get("choices", ())}, key
@@ -214,6 +223,45 @@ def test_an_export_has_the_options_of_its_module() -> None:
         assert len(backup_plan(vms("a"), ["a"], {"x": {**policy, **wrong}}, default_policy="x")["problems"]) == 1
     plain = backup_plan(vms("a"), ["a"], defaults={"destination": "E:\\X", "method": "export", "verify": "none"})
     assert "verify" not in plain["tasks"][0]["options"]
+
+
+ROLE = {"destination": "E:\\B", "max_age": "20h", "keep": {"last": 2}, "run_id": "r-1", "timeout": 60, "consistency": "crash",
+        "verify": "size", "run_as": "account", "run_as_user": "DOM\\copier"}
+"""Variables of the role, of which most mean nothing to methods that make no copy."""
+BEFORE = {"method": "checkpoint", "checkpoint_name": "before", "expires_after": "3d"}
+
+
+@pytest.mark.parametrize(("policy", "wanted"), [
+    (BEFORE, {"checkpoint_name": "before", "expires_after": "3d", "run_id": "r-1", "timeout": 60}),
+    ({**BEFORE, "kind": "standard", "notes": "mine", "min_free_percent": "5", "run_id": "r-2", "timeout": 9},
+     {"checkpoint_name": "before", "expires_after": "3d", "kind": "standard", "notes": "mine", "min_free_percent": 5, "run_id": "r-2",
+      "timeout": 9}),
+    ({"method": "replica"}, {"max_age": "1h"}),
+    ({"method": "replica", "max_age": "30m", "rpo": "2h"}, {"max_age": "30m", "rpo": "2h"}),
+])
+def test_methods_that_make_no_copy_have_the_options_of_their_modules(policy: dict[str, Any], wanted: dict[str, Any]) -> None:
+    plan = backup_plan(vms("a"), ["a"], {"x": policy}, "x", ROLE)
+    assert (plan["problems"], [task["options"] for task in plan["tasks"]], plan["unavailable"]) == ([], [wanted], [])
+
+
+def test_a_checkpoint_needs_a_name_and_an_end() -> None:
+    def problems(entries: list[str]) -> list[str]:
+        found: list[str] = backup_plan(vms("a"), entries, {"x": {"method": "checkpoint"}}, "x", ROLE)["problems"]
+        return found
+
+    assert problems([]) == []
+    assert problems(["a"]) == ["The policy x has no checkpoint_name, which the method checkpoint needs.",
+                               "The policy x has no expires_after, which the method checkpoint needs."]
+
+
+def test_nothing_is_done_around_a_look_at_a_replica() -> None:
+    hooks = [{"name": "a", "before": "/f.yml"}]
+    policies = {"far": {"method": "replica"}, "before": BEFORE}
+    plan = backup_plan(vms("a", "b"), ["*"], policies, "far", hooks=hooks)
+    assert [([vm["name"] for vm in task["vms"]], task["hooks"], task["number"]) for task in plan["tasks"]] == [(["a", "b"], {}, 0)]
+    plan = backup_plan(vms("a", "b"), ["*"], policies, "before", hooks=hooks)
+    assert [([vm["name"] for vm in task["vms"]], bool(task["hooks"]), task["number"]) for task in plan["tasks"]] == [
+        (["b"], False, 0), (["a"], True, 1)]
 
 
 def test_who_has_hooks_is_protected_alone() -> None:
@@ -242,8 +290,61 @@ def test_entries_of_tasks_that_succeeded_and_failed() -> None:
     assert short(told) == [("a", "gold", True, False, None), ("b", "silver", False, True, "destination_full"), NOT_AVAILABLE]
     assert (told[0]["folder"], told[0]["size"], told[0]["msg"]) == ("E:\\Gold\\x", 5, None)
     assert (told[1]["msg"], told[1]["hint"], told[1]["folder"]) == ("full", "make room", None)
-    assert LATER[0] == "backup"
+    assert LATER == ("backup",)
     assert told[2]["msg"] == "The method backup of the policy later is not available yet."
+
+
+def test_a_checkpoint_is_told_as_one_and_not_as_a_copy() -> None:
+    plan = backup_plan(vms("a", "b", "c"), ["*"], {"x": BEFORE}, "x")
+    consistency = {"requested": "production_only", "achieved": "application"}
+    one = {"id": "G", "name": "before", "kind": "production", "expires": "2026-01-04T00:00:00Z", "run_id": "r", "owner": "ours",
+           "created": "2026-01-01T00:00:00Z", "expired": False}
+    results = [{"changed": True, "failed": False, "checkpoint": one, "consistency": consistency},
+               {"changed": False, "failed": False, "checkpoint": {**one, "expired": True}},
+               {"changed": False, "failed": True, "error_code": "shared_disk", "msg": "no", "leftovers": [{}]}]
+    told = backup_entries([{"results": [{"vm": vm, **one} for vm, one in zip(plan["tasks"][0]["vms"], results, strict=True)]}], plan)
+    assert short(told) == [
+        ("a", "x", True, False, None), ("b", "x", False, True, "checkpoint_expired"), ("c", "x", False, True, "shared_disk")]
+    assert told[0]["checkpoint"] == {key: one[key] for key in ("id", "name", "kind", "expires")}
+    assert (told[0]["consistency"], told[0]["taken"], told[0]["run_id"]) == (consistency, one["created"], "r")
+    assert [(entry["folder"], entry["size"], entry["replica"]) for entry in told] == [(None, None, None)] * 3
+    assert (told[2]["checkpoint"], told[2]["leftovers"]) == (None, [{}])
+
+
+WELL = {"mode": "primary", "state": "replicating", "health": "ok", "lag": 1800, "last_replicated": "2026-01-01T00:00:00Z",
+        "disks_left_out": ["D:\\page.vhdx"]}
+
+
+@pytest.mark.parametrize(("seen", "code", "says"), [
+    ({}, None, None),
+    ({"lag": 1801}, "replica_lag", "The replica is 30 min behind; 30 min are allowed."),
+    ({"lag": None}, "replica_lag_unknown", "How far the replica is behind is not known."),
+    ({"health": "warning"}, "replica_warning", "The health of its replication is warning."),
+    ({"health": "not_applicable"}, "replica_warning", "The health of its replication is not_applicable."),
+    ({"health": "critical", "state": "critical", "lag": 9999}, "replica_critical", "The health of its replication is critical."),
+    ({"state": "initial_replication"}, "replica_not_copied", "Its replica has no first copy yet."),
+    ({"state": "suspended"}, "not_replicating", "It is not replicating: suspended."),
+    ({"state": "waiting_for_resynchronization"}, "not_replicating", "It is not replicating: waiting_for_resynchronization."),
+    ({"state": "synced"}, "failover_in_progress", "A failover of it is not finished."),
+    ({"mode": "none", "state": "none", "health": None, "lag": None}, "not_replicated", "It has no replication."),
+    ({"mode": "replica"}, "replica_vm", "It is a replica itself."),
+])
+def test_a_replica_protects_when_all_is_well(seen: dict[str, Any], code: str | None, says: str | None) -> None:
+    plan = backup_plan(vms("a"), ["a"], {"x": {"method": "replica", "max_age": "30m"}}, "x")
+    entry, = backup_entries([{"replicas": [{"vm": plan["tasks"][0]["vms"][0], **WELL, **seen}], "missing": []}], plan)
+    assert (entry["changed"], entry["failed"], entry["error_code"], entry["msg"]) == (False, code is not None, code, says)
+    assert bool(entry["hint"]) is (code is not None)
+    kept = {**WELL, **seen}
+    assert entry["replica"] == {key: kept[key] for key in ("state", "health", "lag", "disks_left_out")}
+    assert (entry["taken"], entry["folder"], entry["checkpoint"]) == (WELL["last_replicated"], None, None)
+
+
+def test_a_machine_that_is_not_there_does_not_replicate() -> None:
+    plan = backup_plan(vms("a", "twin", "Twin"), ["a", "twin"], {"x": {"method": "replica"}}, "x")
+    told = backup_entries([{"replicas": [], "missing": [GUID.format(0), "twin"]}], plan)
+    assert short(told) == [("a", "x", False, True, "vm_not_found"), ("twin", "x", False, True, "vm_not_unique")]
+    told = backup_entries([{"unreachable": True, "msg": "away", "error_code": "unreachable"}], plan)
+    assert {entry["error_code"] for entry in told} == {"unreachable"}
 
 
 def test_no_result_is_a_failure() -> None:

@@ -30,6 +30,16 @@ OLD = {"code": "old", "severity": "warning", "text": "Old."}
 REPLICA = {"replication": {"mode": "replica", "relations": []}}
 
 
+def by(method: str, **options: str) -> dict[str, Any]:
+    """A plan with a policy that makes no copy."""
+    return plan(tasks=[{"policy": "p", "method": method, "options": options, "vms": [{"vm_id": guid(1)}]}])
+
+
+def replicating(**changes: Any) -> dict[str, Any]:
+    return {"mode": "primary", "relations": [
+        {"extended": False, "state": "replicating", "health": "ok", "last_replicated": iso(1.5), **changes}]}
+
+
 @pytest.mark.parametrize(("given", "status", "found"), [
     (host(vm(1), plan=plan(1), copies=[copy(1, 8)]), "ok", []),
     (host(vm(1), plan=plan(unprotected=[{"vm_id": guid(1)}]), copies=[copy(1, 8)]), "unprotected", ["unprotected"]),
@@ -62,9 +72,26 @@ REPLICA = {"replication": {"mode": "replica", "relations": []}}
     (host(vm(1, **REPLICA), plan=plan(1), results=[{**FAILED, "error_code": "replica_vm", "leftovers": []}]), "replica", []),
     (host(vm(1), plan=plan(unavailable=[{"policy": "p", "method": "later", "options": {}, "vms": [{"vm_id": guid(1)}]}])),
      "no_copy", ["method_not_available"]),
+    (host(vm(1, checkpoints=1), plan=by("checkpoint")), "no_copy", ["no_copy"]),
+    (host(vm(1), plan=by("checkpoint"), copies=[copy(1, 8)]), "no_copy", ["no_copy"]),
+    (host(vm(1), plan=by("replica", max_age="1h")), "no_copy", ["no_copy"]),
+    (host(vm(1, replication=replicating()), plan=by("replica", max_age="2h")), "ok", []),
+    (host(vm(1, replication=replicating()), plan=by("replica", max_age="1h")), "overdue", ["overdue"]),
+    (host(vm(1, replication=replicating()), plan=by("replica", max_age="1h", rpo="2h")), "ok", []),
+    (host(vm(1, replication=replicating(last_replicated=None)), plan=by("replica", max_age="2h")), "no_copy", ["no_copy"]),
+    (host(vm(1, replication=replicating(state="initial_replication")), plan=by("replica", max_age="2h")), "no_copy", ["no_copy"]),
+    (host(vm(1, replication=replicating(health="warning")), plan=by("replica", max_age="2h")), "attention", ["replica_warning"]),
+    (host(vm(1, replication=replicating(state="synced")), plan=by("replica", max_age="2h")), "attention", ["replica_failover"]),
+    (host(vm(1, **REPLICA), plan=by("replica", max_age="2h")), "replica", []),
 ])
 def test_what_is_said_of_a_machine(given: dict[str, Any], status: str, found: list[str]) -> None:
     assert codes(given) == (status, found)
+
+
+@pytest.mark.parametrize("given", [by("checkpoint"), by("replica", max_age="2h")])
+def test_a_policy_that_makes_no_copy_promises_no_age_of_one(given: dict[str, Any]) -> None:
+    (one,) = report(host(vm(1, replication=replicating(), checkpoints=2), plan=given)).vms
+    assert (one.rpo, one.last, one.age, one.good, one.doomed) == (None, None, None, 0, ())
 
 
 def test_limits_of_the_report_hold_where_the_policy_says_nothing() -> None:
