@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import replica_lag
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.replica_lag import Standing
@@ -45,5 +45,5 @@ def refusal(mode: str, one: Standing) -> Refusal | None:
     if one.state in replica_lag.FAILOVERS:
         return _FAILOVER
     for word in replica_lag.ills(one):
-        return Refusal(_ILL[word].error_code, _ILL[word].hint, replica_lag.sentence(word, one))
-    return None if one.health == "ok" else Refusal("replica_warning", _LOOK, f"The health of its replication is {one.health}.")
+        return replace(_ILL[word], sentence=replica_lag.sentence(word, one))
+    return None if one.health == "ok" else replace(_ILL["warning"], sentence=f"The health of its replication is {one.health}.")
