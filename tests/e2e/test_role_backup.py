@@ -331,7 +331,7 @@ def test_facts_only(start_fleet: Callable[..., Fleet], controller: Controller) -
     assert [found["name"] for found in task(run, "Read the facts of every virtual machine")["vms"]] == ["sql01"]
 
 
-def test_hooks_around_other_methods_and_pruned_from_another_host(start_fleet: Callable[..., Fleet], controller: Controller, tmp_path: Path) -> None:
+def test_hooks_and_a_prune_from_another_host(start_fleet: Callable[..., Fleet], controller: Controller, tmp_path: Path) -> None:
     fleet = start_fleet(host("HV01", vm("db01"), vm("db02"), vm("web01")))
     for name, lines in (("before", "- ansible.builtin.fail: {msg: no}\n  when: backup_vm.name == 'db02'\n"), ("after", "")):
         touch = f"- ansible.builtin.copy: {{content: x, dest: '{tmp_path}/{name}-{{{{ backup_vm.name }}}}', mode: '0600'}}\n"
