@@ -136,8 +136,8 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.protection import
 )
 
 ACCOUNT_OPTIONS = frozenset({"run_as_user", "run_as_password"})
-_COPYING = frozenset({"destination", "max_age", "rpo", "run_id", "keep", "timezone", "verify", "timeout", "target_limit", "target_wait",
-                      "prune_from", "prune_destination", "run_as", *ACCOUNT_OPTIONS})
+_COPYING = frozenset({"destination", "max_age", "rpo", "run_id", "keep", "timezone", "verify", "timeout", "host_limit", "volume_limit",
+                      "target_limit", "target_wait", "prune_from", "prune_destination", "run_as", *ACCOUNT_OPTIONS})
 _LEVELS = frozenset({"consistency", "consistency_fallback"})
 TAKES: Mapping[str, frozenset[str]] = {
     "vss_copy": _COPYING | _LEVELS | {"vss_wait", "writers", "csv_any_node"},
@@ -169,6 +169,8 @@ POLICY_SPEC: dict[str, Any] = {
     "vss_wait": {"type": "int"},
     "writers": {"type": "str", "choices": ["none", "hyperv"]},
     "csv_any_node": {"type": "bool"},
+    "host_limit": {"type": "int"},
+    "volume_limit": {"type": "int"},
     "target_limit": {"type": "int"},
     "target_wait": {"type": "int"},
     "accept_inconsistent": {"type": "bool"},
@@ -389,8 +391,8 @@ def _meanings(options: Mapping[str, Any]) -> Iterable[str]:
         yield str(error).rstrip(".")
     if "run_id" in options and not naming.is_run_id(options["run_id"]):
         yield f"run_id {options['run_id']!r} may have letters, digits and hyphens, at most 40"
-    if not 0 <= options.get("target_limit", 0) <= _MOST_SLOTS:
-        yield f"target_limit must be between 0 and {_MOST_SLOTS}"
+    yield from (f"{key} must be between 0 and {_MOST_SLOTS}" for key in ("host_limit", "volume_limit", "target_limit")
+                if not 0 <= options.get(key, 0) <= _MOST_SLOTS)
     yield from (f"{key} must be more than 0" for key in ("timeout", "vss_wait", "target_wait") if options.get(key, 1) < (key == "timeout"))
 
 

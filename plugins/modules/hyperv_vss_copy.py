@@ -82,7 +82,7 @@ extends_documentation_fragment:
   - agentless.hyperv.copies
   - agentless.hyperv.retention
   - agentless.hyperv.run_as
-  - agentless.hyperv.target_limit
+  - agentless.hyperv.limits
   - agentless.hyperv.vm_selector
   - agentless.hyperv.attributes
   - agentless.hyperv.attributes.writes

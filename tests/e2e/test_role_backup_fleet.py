@@ -67,7 +67,8 @@ def test_two_slices_at_one_share_keep_to_its_limit(start_fleet: Callable[..., Fl
     names = ["HV01", "HV02", "HV03", "HV04"]
     fleet = start_fleet(*(host(name, vm("sql01"), domain="example.test") for name in names), file_servers=[NAS], speed=20.0)
     inventory = controller.inventory(winrm(fleet), {
-        "backup_destination": "\\\\NAS\\backup", "backup_vms": ["*"], "backup_target_limit": limit, "backup_set_stats": True})
+        "backup_destination": "\\\\NAS\\backup", "backup_vms": ["*"], "backup_target_limit": limit, "backup_host_limit": 1,
+        "backup_volume_limit": 1, "backup_set_stats": True})
     environment = controller.environment(tmp_path / "unused")
     files = fleet.file_servers["NAS"].files
     runs: dict[str, Any] = {}

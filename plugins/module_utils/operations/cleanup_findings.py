@@ -287,14 +287,15 @@ class _Sorter:
                        self.read.facts.now - intent.host_time, intent.run_id), intent
 
     def _lease(self, lease: LeaseFolder) -> tuple[Finding, LeaseFolder]:
-        """One that is being made is in nobody's way, and one that expired is taken before it is removed."""
-        run_id = lease.name.partition(".")[0]
+        """One that is being made is in nobody's way, and one that expired is taken before it is removed. A slot is its holder's."""
         held = lease.found.lease
+        run_id = lease.name.partition(".")[0] if not lease.slot else None if held is None else held.run_id
         since = lease.modified or (None if held is None else held.expires)
         age = None if since is None else self.read.facts.now - since
         leftover = Leftover("lease", lease.name, lease.path, f'rmdir /s /q "{lease.path}"')
         status = DAMAGED if lease.found.damage is not None else self.judge.status(run_id, age)
-        return Finding(leftover, lease.name, status, age, run_id), lease
+        key = f"{lease.name}|{run_id}" if lease.slot else lease.name  # the next holder is another finding
+        return Finding(leftover, key, status, age, run_id), lease
 
     def _restores(self) -> Iterator[Finding]:
         facts = self.read.facts

@@ -7,9 +7,11 @@ One failure never stops the others; but whatever still tells of something that s
 """
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import (
@@ -24,8 +26,8 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.cleanu
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.cleanup_shares import ShareWork
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_lease import RunLease
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.shadow_lifecycle import Tools
-from ansible_collections.agentless.hyperv.plugins.module_utils.windows import files, job_runs, tasks
-from ansible_collections.agentless.hyperv.plugins.module_utils.windows.leases import LeaseHeld
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows import files, job_runs, leases, tasks
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.leases import LeaseFolder, LeaseHeld
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.programs import Command
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.tasks import TaskName
 
@@ -112,6 +114,8 @@ class Removal:
         for found, lease in self._findings.leases:
             if found.removable and lease.staged:
                 self._try(found, _remove, self._tools, REMOVE_STAGED, lease.path)
+            elif found.removable and lease.slot:
+                self._try(found, _clear, self._tools, lease)
         for found in self._findings.others:
             if found.removable:
                 self._try(found, _remove, self._tools, REMOVE_FOLDER if found.leftover.kind == "folder" else REMOVE_FILE, found.leftover.id)
@@ -231,6 +235,10 @@ def _remove_job(tools: Tools, name: TaskName) -> list[Leftover]:
 
 def _unlink(tools: Tools, shadow_id: str) -> list[Leftover]:
     return [] if shadow_lifecycle.unlink(tools, shadow_id) else [shadow_lifecycle.link_leftover(tools.folder, shadow_id)]
+
+
+def _clear(tools: Tools, slot: LeaseFolder) -> None:
+    leases.clear(partial(files.run, tools.writer), slot.place, slot.found, secrets.token_hex(6))
 
 
 def _remove(tools: Tools, command: Command, path: str) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations import run_as, target_slots
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import run_as, run_slots
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.retention import RULES as KEEP_RULES
 
 RETENTION: dict[str, Any] = {
@@ -22,7 +22,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "run_id": {"type": "str"},
     "consistency_fallback": {"type": "str", "choices": ["fail", "crash", "image"], "default": "fail"},
     **RETENTION,
-    **target_slots.ARGUMENT_SPEC,
+    **run_slots.ARGUMENT_SPEC,
     **run_as.ARGUMENT_SPEC,
 }
 MUTUALLY_EXCLUSIVE = [("name", "names"), ("vm_id", "names")]

@@ -29,10 +29,10 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations import
     export_run,
     inventory,
     run_as,
+    run_slots,
     selection,
     shadow_lifecycle,
     stored_copies,
-    target_slots,
     vss_plan,
     vss_prune,
 )
@@ -46,8 +46,8 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.export
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.export_run import Outcome, Standing
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.inventory import HostFacts
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_lease import Keeper, RunLease
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_slots import Slots
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.stored_copies import Found
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations.target_slots import TargetSlot
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_copy import error_entry
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_plan import manifest_result
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_prune import Pruning
@@ -106,6 +106,7 @@ def run(call: Call) -> dict[str, Any]:
     prepared = prepare(call)
 
     def apply(writer: CimWriter) -> dict[str, Any]:
+        deadline = Deadline(call.clock, call.params["timeout"])
         folder, intent = prepared.facts.folder, _first_intent(call, prepared)
         if not prepared.ensured:
             state.ensure(writer, folder)
@@ -114,14 +115,15 @@ def run(call: Call) -> dict[str, Any]:
             standing = None if intent is None else Standing(
                 intent, partial(lease.retract, shadow_lifecycle.intent_leftover(folder, intent)))
             try:
-                with _slot(call, prepared, writer, lease) as slot:
-                    entries = _apply(call, prepared, _tools(call, prepared, writer, slot), standing)
+                with _slots(call, prepared, writer, lease) as slots:
+                    now = prepare(call, prepared.request.run_id) if slots.waited else prepared  # others have worked meanwhile
+                    entries = _apply(call, now, _tools(call, now, writer, deadline, slots), standing)
             finally:
                 if standing is not None and not standing.used:
                     standing.retract()
         for leftover in checkpoint_present.told_of_lease(call, lease):
             entries[0]["leftovers"].append(leftover.as_result())
-        return _result(entries, prepared)
+        return _result(entries, now) | ({"diff": _plan(now).diff()} if slots.waited else {})
 
     result = call.conclude(_plan(prepared), apply)
     if prepared.choice.single and result.get("failed") and "msg" not in result:
@@ -133,37 +135,40 @@ def _first_intent(call: Call, prepared: Prepared) -> Intent | None:
     """The intent that is announced with the lease, and goes with it: that of the only export. None where it would stand without need:
     beside exports of others, before the wait for a slot, and where what an earlier run began comes first."""
     due = [one for one in prepared.due if one.order is not None]
-    waits = prepared.destination.is_share and call.params["target_limit"] > 0
+    waits = run_slots.may_wait(call.params, prepared.destination)
     if len(due) != 1 or due[0].order is None or due[0].adopted is not None or due[0].stale or waits:
         return None
     return export_run.intent_of(due[0].order, prepared.host, prepared.request, call.clock)
 
 
-def _slot(call: Call, prepared: Prepared, writer: CimWriter, lease: RunLease) -> TargetSlot:
-    """The right to write to the share beside no more than target_limit others. VMMS writes there, but it is this run that has it do so."""
-    return target_slots.for_task(call, writer, prepared.facts.folder, prepared.destination, prepared.request.identity,
-                                 host=prepared.host.system.name, run_id=prepared.request.run_id, lease=lease)
+def _slots(call: Call, prepared: Prepared, writer: CimWriter, lease: RunLease) -> Slots:
+    """The right to work beside no more runs than the limits of the task allow. VMMS reads and writes, but it is this run that has it do
+    so."""
+    paths = [link.path for due in prepared.due if due.order is not None for disk in due.order.captured for link in disk.links]
+    volumes = [place.volume for place in map(prepared.host.place, paths) if place.volume is not None]
+    return run_slots.for_task(call, writer, prepared.facts.folder, prepared.destination, prepared.request.identity,
+                              host=prepared.host.system.name, run_id=prepared.request.run_id, volumes=volumes, lease=lease)
 
 
-def _tools(call: Call, prepared: Prepared, writer: CimWriter, lease: Keeper) -> Tools:
+def _tools(call: Call, prepared: Prepared, writer: CimWriter, deadline: Deadline, lease: Keeper) -> Tools:
     identity = prepared.request.identity
     knocks_as = identity.at_share(prepared.host.system.name) if prepared.destination.is_share else "SYSTEM"
-    return Tools(writer, call.clock, call.progress, prepared.facts.folder, Deadline(call.clock, call.params["timeout"]), 0.0, identity,
-                 knocks_as, prepared.destination, lease)
+    return Tools(writer, call.clock, call.progress, prepared.facts.folder, deadline, 0.0, identity, knocks_as, prepared.destination, lease)
 
 
 # -- read and decide -----------------------------------------------------------------------------------------------------
 
 
-def prepare(call: Call) -> Prepared:
-    """Read the host and decide. Raises HypervError for what concerns the whole task (destination, options, the one VM)."""
+def prepare(call: Call, run_id: str | None = None) -> Prepared:
+    """Read the host and decide. ``run_id``: that of a run that decides anew. Raises HypervError for what concerns the whole task
+    (destination, options, the one VM)."""
     params = call.params
     identity = run_as.read(params)
     at_share = str(params["destination"]).startswith(("\\\\", "//"))
     host = inventory.read_host(call.reader, call.clock, ("state",) if at_share else _BEFORE)
     selection.warn_about_host(call, host)
     destination = destinations.check(host, params["destination"], identity)
-    request = _request(params, destination, identity)
+    request = _request(params, destination, identity, run_id or secrets.token_hex(6))
     folder = state.state_folder(host.system.system_drive)
     facts = CheckpointFacts(host, folder)
     choice = checkpoint_choice.choose(facts, params)
@@ -187,13 +192,13 @@ def prepare(call: Call) -> Prepared:
     return prepared
 
 
-def _request(params: Mapping[str, Any], destination: Destination, identity: run_as.Identity) -> ExportRequest:
+def _request(params: Mapping[str, Any], destination: Destination, identity: run_as.Identity, run_id: str) -> ExportRequest:
     try:
         max_age = parse_age(params["max_age"]) if params["max_age"] else None
     except ValueError as error:
         raise HypervError(f"max_age: {error}", error_code="invalid_max_age") from error
     basic = vss_plan.check_request({**params, "method": "vss", "writers": "none", "csv_any_node": False}, destination.path, identity,
-                                   secrets.token_hex(6), max_age)
+                                   run_id, max_age)
     checkpoint = params["checkpoint_id"] or params["checkpoint_name"]
     if checkpoint and params["names"]:
         raise HypervError("A checkpoint is one virtual machine's; names would mean several.", error_code="checkpoint_needs_one_vm",

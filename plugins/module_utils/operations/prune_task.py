@@ -68,7 +68,7 @@ def run(call: Call) -> dict[str, Any]:
     destination = destinations.check(facts, params["destination"], identity)
     request = vss_plan.check_request(
         {**params, "run_id": None, "method": "vss", "writers": "none", "csv_any_node": False, "consistency": "crash",
-         "consistency_fallback": "fail", "verify": "size", "target_limit": 0, "target_wait": 0}, destination.path, identity,
+         "consistency_fallback": "fail", "verify": "size"}, destination.path, identity,
         f"prune-{secrets.token_hex(6)}", None)
     if request.keep.empty:
         raise HypervError("keep has no rule, so nothing would ever go.", error_code="invalid_keep", hint="Give at least one rule.")

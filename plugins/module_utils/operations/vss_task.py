@@ -22,9 +22,9 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations import
     inventory,
     run_as,
     run_lease,
+    run_slots,
     selection,
     stored_copies,
-    target_slots,
     vss_copy,
     vss_plan,
     vss_prune,
@@ -35,8 +35,8 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_w
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.destinations import Destination
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.inventory import HostFacts
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_lease import RunLease
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_slots import Slots
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.stored_copies import Found
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations.target_slots import TargetSlot
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_copy import error_entry, vm_label
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vss_plan import (
     Adoption,
@@ -82,16 +82,19 @@ def run(call: Call) -> dict[str, Any]:
     prepared = prepare(call)
 
     def apply(writer: CimWriter) -> dict[str, Any]:
+        deadline = Deadline(call.clock, call.params["timeout"])
         if not prepared.ensured:
             state.ensure(writer, prepared.folder)
-        with RunLease(writer, call.clock, prepared.folder, prepared.request.run_id, duration=_duration(call, prepared),
-                      host_time=lambda: prepared.facts.system.time_now(call.clock)) as lease, _slot(call, prepared, writer, lease) as slot:
-            tools = Tools(writer, call.clock, call.progress, prepared.folder, Deadline(call.clock, call.params["timeout"]),
-                          float(call.params["vss_wait"]), prepared.request.identity, prepared.knocks_as, prepared.destination, slot)
-            result = _apply(call, prepared, tools)
+        with RunLease(
+                writer, call.clock, prepared.folder, prepared.request.run_id, duration=_duration(call, prepared),
+                host_time=lambda: prepared.facts.system.time_now(call.clock)) as lease, _slots(call, prepared, writer, lease) as slots:
+            now = prepare(call, prepared.request.run_id) if slots.waited else prepared  # others have worked meanwhile
+            tools = Tools(writer, call.clock, call.progress, now.folder, deadline, float(call.params["vss_wait"]), now.request.identity,
+                          now.knocks_as, now.destination, slots)
+            result = _apply(call, now, tools)
         for leftover in lease.leftovers:
             call.warn(f"The lease of this run could not be given back; it ends by itself within minutes: {leftover.location}.")
-        return result
+        return {**result, "diff": _plan(now).diff()} if slots.waited else result
 
     result = call.conclude(_plan(prepared), apply)
     if prepared.single and result.get("failed") and "msg" not in result:
@@ -99,10 +102,13 @@ def run(call: Call) -> dict[str, Any]:
     return result
 
 
-def _slot(call: Call, prepared: Prepared, writer: CimWriter, lease: RunLease) -> TargetSlot:
-    """The right to write to the share beside no more than target_limit others."""
-    return target_slots.for_task(call, writer, prepared.folder, prepared.destination, prepared.request.identity,
-                                 host=prepared.facts.system.name, run_id=prepared.request.run_id, lease=lease)
+def _slots(call: Call, prepared: Prepared, writer: CimWriter, lease: RunLease) -> Slots:
+    """The right to work beside no more runs than the limits of the task allow."""
+    plan, facts = prepared.plan, prepared.facts
+    taken_over = [facts.place(file.path).volume for item in plan.adoptions for file in item.record.files]
+    volumes = [*(volume for job in plan.jobs for volume in job.volumes), *(volume for volume in taken_over if volume is not None)]
+    return run_slots.for_task(call, writer, prepared.folder, prepared.destination, prepared.request.identity, host=facts.system.name,
+                              run_id=prepared.request.run_id, volumes=volumes, lease=lease, duration=_duration(call, prepared))
 
 
 def _duration(call: Call, prepared: Prepared) -> timedelta:
@@ -133,8 +139,9 @@ def _pruning(prepared: Prepared, machine: Machine, current: FoundCopy) -> Prunin
                             now=max(system.local_time, current.manifest.completed))
 
 
-def prepare(call: Call) -> Prepared:
-    """Read the host and decide. Raises HypervError for what concerns the whole task (destination, options, the one VM)."""
+def prepare(call: Call, run_id: str | None = None) -> Prepared:
+    """Read the host and decide. ``run_id``: that of a run that decides anew. Raises HypervError for what concerns the whole task
+    (destination, options, the one VM)."""
     params = call.params
     try:
         max_age = parse_age(params["max_age"]) if params["max_age"] else None
@@ -145,7 +152,7 @@ def prepare(call: Call) -> Prepared:
     facts = inventory.read_host(call.reader, call.clock, ("state",) if at_share else _FIRST)  # volumes are read later there
     selection.warn_about_host(call, facts)
     destination = destinations.check(facts, params["destination"], identity)
-    request = vss_plan.check_request(params, destination.path, identity, secrets.token_hex(6), max_age)
+    request = vss_plan.check_request(params, destination.path, identity, run_id or secrets.token_hex(6), max_age)
     single = bool(params["name"] or params["vm_id"])
     chosen, refused = _choose(facts, params, single)
     folder = state.state_folder(facts.system.system_drive)

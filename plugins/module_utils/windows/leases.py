@@ -42,6 +42,7 @@ _ENTRY = re.compile(r"(?P<expires>\d{8}T\d{6}Z)_(?P<run>[A-Za-z0-9][A-Za-z0-9-]{
 _BROKEN = re.compile(r"broken_[0-9a-f]{12}\Z")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}\Z")
 _STAGED = re.compile(r".+\.[0-9a-f]{12}\Z", re.IGNORECASE)
+_SLOT = re.compile(r".+\.slot[0-9]{1,2}\Z", re.IGNORECASE)
 
 _LIST = 'dir /B /A "%AGH_LEASE%"'
 LIST = Command(_LIST, reads_only=True)
@@ -119,7 +120,7 @@ class Found:
 
 @dataclass(frozen=True)
 class LeaseFolder:
-    """A folder among the leases of runs: ``name`` is the run, in lower case where only the host's file classes were asked.
+    """A folder among the leases of runs: ``name`` is the run, in lower case where only the host's file classes were asked, or a slot.
 
     ``modified``: host time, None when it was not told. ``found``: what is in it.
     """
@@ -130,9 +131,20 @@ class LeaseFolder:
     found: Found
 
     @property
+    def place(self) -> LeasePlace:
+        """Where it stands. Raises ValueError for what has not the name of a lease."""
+        return LeasePlace(self.path.rpartition("\\")[0], self.name)
+
+    @property
     def staged(self) -> bool:
         """One that was being made under a name of its own; no lease, whatever is in it."""
         return _STAGED.match(self.name) is not None
+
+    @property
+    def slot(self) -> bool:
+        """One of so many that a limit allows (:mod:`.slots`): it is held by a run, and says nothing of whether that is at work. The ID
+        of a run has no dot."""
+        return _SLOT.match(self.name) is not None
 
 
 class Runs(frozenset[str]):
@@ -191,7 +203,7 @@ def alive_runs(folders: Iterable[LeaseFolder], now: datetime) -> Runs:
 
     A run whose lease is damaged counts as well: nobody can tell, and what is damaged is for a person to look at.
     """
-    return Runs(folder.name for folder in folders if not folder.staged
+    return Runs(folder.name for folder in folders if not (folder.staged or folder.slot)
                 and (folder.found.damage is not None or (folder.found.lease is not None and not may_break(folder.found.lease, now))))
 
 
@@ -209,6 +221,18 @@ def acquire(run: LeaseRunner, place: LeasePlace, run_id: str, token: str, *, dur
 
     Raises LeaseHeld, HypervError ``lease_damaged`` (somebody put something else there) or ``lease_not_made`` (no right, no space).
     """
+    taken = take(run, place, run_id, token, duration=duration, host_time=host_time)
+    if isinstance(taken, Lease):
+        return taken
+    raise _damaged(place, taken.damage or "") if taken.lease is None else _held(taken.lease)
+
+
+def take(run: LeaseRunner, place: LeasePlace, run_id: str, token: str, *, duration: timedelta,
+         host_time: Callable[[], datetime]) -> Lease | Found:
+    """The same, with what is in the way when it cannot be taken: the lease of somebody else, or damage.
+
+    Raises HypervError ``lease_not_made``.
+    """
     now = host_time()
     wanted = new_lease(place, run_id, token, now=now, duration=duration)
     result = ProgramResult(0, b"", b"")
@@ -218,17 +242,26 @@ def acquire(run: LeaseRunner, place: LeasePlace, run_id: str, token: str, *, dur
         if found.lease == wanted:
             return wanted
         if found.damage is not None:
-            raise _damaged(place, found.damage)
+            return found
         if found.lease is None:
-            _run(run, REMOVE, place, _removal(place, found.removable or wanted.entry, token))
+            clear(run, place, found, token, made=wanted.entry)
         elif found.lease.run_id.lower() == run_id.lower():  # names of folders know no case
             return _take_over(run, found.lease, wanted)
         elif may_break(found.lease, now):
-            _run(run, REMOVE, place, _removal(place, found.lease.entry, token))
+            clear(run, place, found, token)
         else:
-            raise _held(found.lease)
+            return found
     raise HypervError(f"The lease {place.path} could not be made: {said(result)}", error_code="lease_not_made",
                       hint="May the account write there, and is there space?")
+
+
+def clear(run: LeaseRunner, place: LeasePlace, found: Found, token: str, *, made: str = "nothing") -> None:
+    """Remove what was found in a lease's folder and is nobody's: a lease that the caller may break, a broken entry, an empty folder.
+
+    ``made``: the entry that may be there when nothing was found.
+    """
+    old = found.lease.entry if found.lease is not None else found.removable or made
+    _run(run, REMOVE, place, _removal(place, old, token))
 
 
 def renew(run: LeaseRunner, lease: Lease, *, duration: timedelta, host_time: Callable[[], datetime]) -> Lease:

@@ -3,30 +3,29 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 r"""Leases at a destination, taken and given back by jobs on a host that reaches it: what several runs and slices share there.
 
-A destination with a limit has as many *slots*, ``<destination>\agentless.hyperv\slots\slot<N>``, each a lease (:mod:`.leases`) of the run
-that writes there. No computer may be named like that folder, which has a dot, so it is in no host's way. Every job names all the slots, so
-that a slot is found, or all of them are seen taken, in one task.
+A destination with a limit has as many *slots* (:mod:`.slots`), ``<destination>\agentless.hyperv\slots\slot<N>``, each a lease
+(:mod:`.leases`) of the run that writes there; beside them lie those of cluster shared volumes that several nodes read from. No computer may
+be named like that folder, which has a dot, so it is in no host's way. Every job names all the slots, so that a run gets one of each limit,
+or is told which limit has none, in one task.
 """
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import leases
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.jobs import Job, JobResult, Stage, Step
-from ansible_collections.agentless.hyperv.plugins.module_utils.windows.leases import Found, Lease, LeasePlace
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.leases import Found, Lease
 
 FOLDER = "agentless.hyperv"
 SLOTS = "slots"
-MOST_SLOTS = 32
 _REACH = Step("reach", 'dir /AD "%AGH_DESTINATION%"', None, 'exist "%AGH_DESTINATION%\\"')
 
 
-def slot_places(destination: str, count: int) -> tuple[LeasePlace, ...]:
-    """The slots of a destination with this limit. Raises ValueError for a limit that is none."""
-    if not 1 <= count <= MOST_SLOTS:
-        raise ValueError(f"a limit is a number from 1 to {MOST_SLOTS}")
-    return tuple(LeasePlace(f"{destination}\\{FOLDER}\\{SLOTS}", f"slot{number}") for number in range(1, count + 1))
+def slots_folder(destination: str) -> str:
+    """Where the slots of a destination lie."""
+    return f"{destination}\\{FOLDER}\\{SLOTS}"
 
 
 # -- one lease, to see that it can be taken ------------------------------------------------------------------------------
@@ -57,15 +56,47 @@ def _unreachable(destination: str, knocks_as: str) -> HypervError:
 # -- slots ---------------------------------------------------------------------------------------------------------------
 
 
-def take_job(destination: str, wanted: Sequence[Lease]) -> Job:
-    """Take the first of these slots that is free; all are of one run with one token, in the order in which they are tried."""
+Wanted = Sequence[Sequence[Lease]]
+"""For each limit its slots as leases, in the order in which they are tried; all are of one run with one token."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a try came to. ``leases``: one for each limit, or none at all; then ``full`` is the number of the first limit that gave none,
+    and ``found`` what is in its slots."""
+
+    leases: tuple[Lease, ...] = ()
+    full: int | None = None
+    found: tuple[Found, ...] = ()
+
+
+def take_job(destination: str, wanted: Wanted, broken: Sequence[Lease] = ()) -> Job:
+    """Take a slot of each limit, the first that is free, or none at all: what was taken is given back where another limit has none left.
+
+    ``broken``: leases in slots that are removed first (the caller has asked whether they may be).
+    """
     stages = [Stage((_REACH,)), _folders_stage()]
-    values = {"DESTINATION": destination, "OURS": f"{destination}\\{FOLDER}", "SLOTS": f"{destination}\\{FOLDER}\\{SLOTS}"}
-    for number, lease in enumerate(wanted):
-        stage, own = leases.acquire_stage(lease, f"S{number}")
-        values |= own
-        stages.append(Stage((*_before(number), *stage.steps, Step(f"s{number}_mark", 'echo x>"%AGH_JOB%\\taken"')), essential=False))
+    values = {"DESTINATION": destination, "OURS": f"{destination}\\{FOLDER}", "SLOTS": slots_folder(destination)}
+    for number, lease in enumerate(broken):
+        stage, own = leases.release_stage(lease, f"B{number}")
+        stages, values = [*stages, stage], values | own
+    for limit, slots in enumerate(wanted):
+        for number, lease in enumerate(slots):
+            stage, own = leases.acquire_stage(lease, _prefix(limit, number))
+            mark = Step(f"{_prefix(limit, number).lower()}_mark", f'echo x>"%AGH_JOB%\\taken{limit}"')
+            stages.append(Stage((*_before(limit, number), *stage.steps, mark), essential=False))
+            values |= own
+    for limit, slots in enumerate(wanted[:-1]):
+        for number, lease in enumerate(slots):
+            stage, own = leases.release_stage(lease, _prefix(limit, number))
+            needed = Step(f"{_prefix(limit, number).lower()}_back", "ver", None, f'not exist "%AGH_JOB%\\taken{len(wanted) - 1}"')
+            stages.append(Stage((needed, *stage.steps), essential=False))
+            values |= own
     return Job(tuple(stages), values)
+
+
+def _prefix(limit: int, number: int) -> str:
+    return f"L{limit}S{number}"
 
 
 def _folders_stage() -> Stage:
@@ -80,15 +111,18 @@ def _folders_stage() -> Stage:
         Step("slots_link", 'dir /B /AL "%AGH_SLOTS%*"', (1, 1))))
 
 
-def _before(number: int) -> Iterator[Step]:
-    """A slot is not tried when one was taken; an empty folder in its place is what a release left, and nobody's."""
-    yield Step(f"s{number}_free", "ver", None, 'not exist "%AGH_JOB%\\taken"')
-    yield Step(f"s{number}_empty", f'rmdir "%AGH_S{number}LEASE%"', None)
+def _before(limit: int, number: int) -> Iterator[Step]:
+    """A slot is not tried when one of its limit was taken, or none of the limit before; an empty folder in its place is what a release
+    left, and nobody's."""
+    prefix = _prefix(limit, number)
+    if limit:
+        yield Step(f"{prefix.lower()}_turn", "ver", None, f'exist "%AGH_JOB%\\taken{limit - 1}"')
+    yield Step(f"{prefix.lower()}_free", "ver", None, f'not exist "%AGH_JOB%\\taken{limit}"')
+    yield Step(f"{prefix.lower()}_empty", f'rmdir "%AGH_{prefix}LEASE%"', None)
 
 
-def taken(result: JobResult, outputs: Mapping[str, bytes], wanted: Sequence[Lease], destination: str,
-          knocks_as: str) -> tuple[Lease | None, tuple[Found, ...]]:
-    """What :func:`take_job` came to: the slot that it took, or None, and what is in the others that it tried.
+def taken(result: JobResult, outputs: Mapping[str, bytes], wanted: Wanted, destination: str, knocks_as: str) -> Taken:
+    """What :func:`take_job` came to.
 
     Raises HypervError ``destination_unreachable``, ``link_in_the_way`` or ``lease_not_made``.
     """
@@ -101,34 +135,42 @@ def taken(result: JobResult, outputs: Mapping[str, bytes], wanted: Sequence[Leas
     if not result.good("slots"):
         raise HypervError(f"The slots in {destination} could not be made by {knocks_as}.", error_code="lease_not_made",
                           hint="May the account write there, and is there space?")
-    found: list[Found] = []
-    for number, lease in enumerate(wanted):
-        if f"s{number}lease_list" not in result.steps:
-            continue
-        seen = leases.read_entries(lease.place, outputs.get(f"s{number}lease_list", b""))
-        if seen.lease == lease:
-            return lease, tuple(found)
-        found.append(seen)
-    return None, tuple(found)
+    held: list[Lease] = []
+    for limit, slots in enumerate(wanted):
+        seen = [(lease, leases.read_entries(lease.place, outputs.get(f"{step}lease_list", b""))) for number, lease in enumerate(slots)
+                for step in [_prefix(limit, number).lower()] if f"{step}lease_list" in result.steps]
+        mine = next((lease for lease, found in seen if found.lease == lease), None)
+        if mine is None:
+            return Taken((), limit, tuple(found for _unused, found in seen))
+        held.append(mine)
+    return Taken(tuple(held))
 
 
-def change_job(new: Lease, old: Lease) -> Job:
-    """Renew a slot, or take over one that expired or is of the same run (the caller has asked)."""
-    stage, values = leases.replace_stage(new, old)
-    return Job((stage,), values)
+def renew_job(pairs: Sequence[tuple[Lease, Lease]]) -> Job:
+    """Renew slots: of each the later lease and the one that stands."""
+    return _together(leases.replace_stage(later, lease, f"L{number}") for number, (later, lease) in enumerate(pairs))
 
 
-def changed(result: JobResult) -> bool:
-    """True when the slot is held as ``new`` says."""
-    return result.good("lease_list")
+def renewed(result: JobResult, number: int) -> bool:
+    """True when this slot is held as the later lease says."""
+    return result.good(f"l{number}lease_list")
 
 
-def release_job(lease: Lease) -> Job:
-    """Give a slot back."""
-    stage, values = leases.release_stage(lease)
-    return Job((stage,), values)
+def release_job(held: Sequence[Lease]) -> Job:
+    """Give slots back."""
+    return _together(leases.release_stage(lease, f"L{number}") for number, lease in enumerate(held))
 
 
-def released(result: JobResult) -> bool:
-    """True when the slot is not held as it was."""
-    return result.good("lease_release")
+def released(result: JobResult, number: int) -> bool:
+    """True when this slot is not held as it was."""
+    return result.good(f"l{number}lease_release")
+
+
+def _together(parts: Iterable[tuple[Stage, dict[str, str]]]) -> Job:
+    """Stages of which none needs another."""
+    stages: list[Stage] = []
+    values: dict[str, str] = {}
+    for stage, own in parts:
+        stages.append(replace(stage, essential=False))
+        values |= own
+    return Job(tuple(stages), values)

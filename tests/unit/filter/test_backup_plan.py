@@ -107,6 +107,8 @@ def test_a_name_of_another_host_is_not_missing() -> None:
     ({"entries": [], "policies": {"x": {"run_id": "a/b"}}},
      ["The policy x: run_id 'a/b' may have letters, digits and hyphens, at most 40."]),
     ({"entries": [], "policies": {"x": {"timeout": 0}}}, ["The policy x: timeout must be more than 0."]),
+    ({"entries": [], "policies": {"x": {"host_limit": 33, "volume_limit": -1, "target_limit": 32}}},
+     ["The policy x: host_limit must be between 0 and 32.", "The policy x: volume_limit must be between 0 and 32."]),
     ({"entries": [{"name": "a", "policy": "x"}], "policies": {"x": {"destination": None}}},
      ["The policy x has no destination, and backup_destination is not set."]),
 ])

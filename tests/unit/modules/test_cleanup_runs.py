@@ -254,16 +254,37 @@ def test_dead_and_unfinished_leases_go_and_damaged_ones_stay(begin: Begin) -> No
     write(runner, f"{STATE}\\leases\\next.aaaaaaaaaaaa\\20990101T000000Z_next_aaaaaaaaaaaa.lease")
     write(runner, f"{STATE}\\leases\\broken\\broken_aaaaaaaaaaaa")
     write(runner, f"{STATE}\\leases\\damaged\\readme.txt")
+    write(runner, f"{STATE}\\leases\\host.slot1\\20200101T000000Z_dead_aaaaaaaaaaaa.lease")
+    write(runner, f"{STATE}\\leases\\host.slot2\\broken_aaaaaaaaaaaa")
+    write(runner, f"{STATE}\\leases\\host.slot3\\theirs.txt")
+    write(runner, f"{STATE}\\leases\\host.slot4.aaaaaaaaaaaa\\20990101T000000Z_next_aaaaaaaaaaaa.lease")
     with runner.fleet.locked():
         runner.running.host.files.create_directory(f"{STATE}\\leases\\empty")
     assert {item["id"]: item["status"] for item in clean(runner, remove=True)["found"]} == {
         "dead": "too_young", "next.aaaaaaaaaaaa": "too_young", "broken": "too_young", "empty": "too_young", "damaged": "damaged",
+        "host.slot1": "too_young", "host.slot2": "too_young", "host.slot3": "damaged", "host.slot4.aaaaaaaaaaaa": "too_young",
     }
     later(runner, 2 * HOUR)
     done = clean(runner, remove=True)
-    assert sorted(item["id"] for item in done["removed"]) == ["broken", "dead", "empty", "next.aaaaaaaaaaaa"]
-    assert held(runner) == {"leases": ["damaged"]}
+    assert sorted(item["id"] for item in done["removed"]) == [
+        "broken", "dead", "empty", "host.slot1", "host.slot2", "host.slot4.aaaaaaaaaaaa", "next.aaaaaaaaaaaa"]
+    assert held(runner) == {"leases": ["damaged", "host.slot3"]}
     assert names(runner, f"{STATE}\\leases\\damaged") == ["readme.txt"]
+
+
+def test_the_slot_of_a_run_at_work_is_no_run_and_stays(begin: Begin) -> None:
+    runner = begin()
+    copy(runner, run_id="monday")
+    ends = runner.running.host.clock.now() + timedelta(hours=3)
+    for folder, run_id in (("tuesday", "tuesday"), ("host.slot1", "tuesday"), ("host.slot2", "dead")):
+        write(runner, f"{STATE}\\leases\\{folder}\\{ends.strftime('%Y%m%dT%H%M%SZ')}_{run_id}_aaaaaaaaaaaa.lease")
+    later(runner, 2 * HOUR)
+    done = clean(runner, remove=True)
+    assert {item["id"]: (item["status"], item["run_id"]) for item in done["found"]} == {
+        "tuesday": ("at_work", "tuesday"), "host.slot1": ("at_work", "tuesday"), "host.slot2": ("removable", "dead")}
+    assert held(runner) == {"leases": ["host.slot1", "tuesday"]}
+    assert [item["id"] for item in clean(runner, remove=True, run_id="tuesday")["removed"]] == ["host.slot1", "tuesday"]
+    assert held(runner) == {}
 
 
 def test_a_run_that_comes_to_life_meanwhile_is_left_alone(begin: Begin) -> None:

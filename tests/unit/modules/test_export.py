@@ -140,7 +140,7 @@ def test_an_export_of_one_disk_costs_forty_eight_requests(start: Start) -> None:
 
 def test_an_announced_export_that_is_never_begun_leaves_no_intent(start: Start) -> None:
     runner = start_with(start)
-    assert refused(runner, consistency="crash", target_limit=33).error_code == "invalid_target_limit"
+    assert refused(runner, consistency="crash", target_limit=33).error_code == "invalid_limit"
     assert left_on_host(runner) == {}
 
 

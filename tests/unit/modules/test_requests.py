@@ -74,3 +74,11 @@ def test_an_audit_that_finds_nothing_costs_at_most_eleven_requests(runner: Any) 
     used = cost(runner, hyperv_cleanup)
     assert set(used) == {"Enumerate"}
     assert used["Enumerate"] <= 11
+
+
+def test_each_slot_on_the_host_costs_nine_requests_and_none_when_there_is_nothing_to_do(runner: Any) -> None:
+    runner.run(hyperv_vss_copy, **COPY)
+    plain, limited = cost(runner, hyperv_vss_copy, **COPY), cost(runner, hyperv_vss_copy, **COPY, host_limit=1, volume_limit=1)
+    more = {name: limited[name] - plain.get(name, 0) for name in ("Enumerate", "Shell Create", "Shell Command", "Shell Delete")}
+    assert more == {"Enumerate": 2, "Shell Create": 4, "Shell Command": 4, "Shell Delete": 4}
+    assert sum(cost(runner, hyperv_vss_copy, **COPY, max_age="20h", host_limit=1, volume_limit=1).values()) == 8
