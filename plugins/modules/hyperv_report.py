@@ -53,8 +53,30 @@ options:
   destination:
     description:
       - A folder on a volume of the host, or below a share. C(report.html) and C(report.json) are stored there in a new folder
-        C(_reports\TIME_RUN), by a task of the host. Nothing is ever removed there.
+        C(_reports\TIME_RUN), by a task of the host.
     type: str
+  keep:
+    description:
+      - Which reports stay at O(destination). Without it, all do.
+      - The rules are those of M(agentless.hyperv.hyperv_vss_copy). They see all reports that are stored there, whichever play made them,
+        the new one among them. What no rule keeps is removed by the task that stores the new report, after it was stored.
+      - A report whose storing was interrupted is not counted, and goes after a day. What says that it is from the future is neither counted
+        nor removed.
+      - Only folders that are named like reports go, and only by the names of the files of a report. A folder that is a link, holds one, or
+        holds anything else stays, and a warning tells.
+      - At most 100 go in one run, the oldest first.
+    type: dict
+    suboptions:
+      last: {description: The newest so many., type: int}
+      hourly: {description: The newest of each of so many hours., type: int}
+      daily: {description: The newest of each of so many days., type: int}
+      weekly: {description: The newest of each of so many ISO weeks., type: int}
+      monthly: {description: The newest of each of so many months., type: int}
+      yearly: {description: The newest of each of so many years., type: int}
+  timezone:
+    description: The IANA name of the time zone whose hours, days and so on O(keep) means.
+    type: str
+    default: UTC
   rpo:
     description:
       - How old the last good copy of a virtual machine may be, for policies without C(rpo), such as V(26h).
@@ -69,6 +91,8 @@ extends_documentation_fragment:
   - agentless.hyperv.attributes
   - agentless.hyperv.attributes.writes
   - agentless.hyperv.attributes.action_group
+notes:
+  - In check mode no task is put onto the host. So with O(keep) a share is not looked at, and a warning says so; a folder of the host is.
 seealso:
   - module: agentless.hyperv.hyperv_protection_info
 """
@@ -89,6 +113,7 @@ EXAMPLES = r"""
     folder: "{{ playbook_dir }}/report"
     formats: [html, json]
     destination: E:\Backup
+    keep: {daily: 31, monthly: 12}
 """
 
 RETURN = r"""
@@ -124,13 +149,20 @@ stored:
   description: The folder at the destination; null without one.
   returned: success
   type: str
+pruned:
+  description:
+    - Folders of the reports that were removed because of O(keep), or would be in check mode. Null without a destination, and when check
+      mode may not look.
+  returned: success
+  type: list
+  elements: str
 """
 
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import RUNS_IN_PROCESS, Call
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations import report_store, run_as
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import report_store, retention_options, run_as
 
 ARGUMENT_SPEC: dict[str, Any] = {
     "hosts": {"type": "list", "elements": "dict", "required": True},
@@ -140,11 +172,14 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "formats": {"type": "list", "elements": "str", "choices": list(report_store.FORMATS), "default": list(report_store.FORMATS)},
     "mode": {"type": "str", "default": "0640"},
     "destination": {"type": "str"},
+    "keep": retention_options.KEEP,
+    "timezone": retention_options.TIMEZONE,
     "rpo": {"type": "str"},
     "replica_lag": {"type": "str", "default": "1h"},
     **run_as.ARGUMENT_SPEC,
 }
-RULES: dict[str, Any] = {"required_one_of": [("folder", "destination")], "required_if": run_as.REQUIRED_IF}
+RULES: dict[str, Any] = {
+    "required_one_of": [("folder", "destination")], "required_by": {"keep": ["destination"]}, "required_if": run_as.REQUIRED_IF}
 
 
 def run(call: Call) -> dict[str, Any]:

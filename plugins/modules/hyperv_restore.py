@@ -126,6 +126,25 @@ options:
       - For a drill write its evidence to the folder C(restore_drills) of O(destination), as JSON, JUnit and HTML.
     type: bool
     default: true
+  evidence_keep:
+    description:
+      - Of how many drills of the virtual machine the evidence stays at O(destination). Without it, all does.
+      - The rules are those of O(agentless.hyperv.hyperv_vss_copy#module:keep), and count this drill. What no rule keeps is removed by the
+        task that writes the evidence of this drill, after it was written, and only when this drill passed.
+      - Only files that are named like evidence go, from the folder that the name and the GUID of the virtual machine make. At most 100
+        drills go at once, the oldest first.
+    type: dict
+    suboptions:
+      last: {description: The newest so many., type: int}
+      hourly: {description: The newest of each of so many hours., type: int}
+      daily: {description: The newest of each of so many days., type: int}
+      weekly: {description: The newest of each of so many ISO weeks., type: int}
+      monthly: {description: The newest of each of so many months., type: int}
+      yearly: {description: The newest of each of so many years., type: int}
+  timezone:
+    description: The IANA name of the time zone whose hours, days and so on O(evidence_keep) means.
+    type: str
+    default: UTC
   run_id:
     description: Name of this run, of letters, digits and hyphens. It is made up when it is not given.
     type: str
@@ -198,6 +217,7 @@ EXAMPLES = r"""
     destination: E:\Backup
     mode: drill
     location: D:\Drill
+    evidence_keep: {monthly: 24}
   register: drill
 
 - name: Show how long a recovery takes
@@ -279,6 +299,11 @@ evidence:
   description: Path of its files at the destination, without the endings C(.json), C(.xml) and C(.html).
   returned: with O(mode=drill), when they were written
   type: str
+evidence_pruned:
+  description: The same of the drills whose evidence was removed because of O(evidence_keep).
+  returned: with RV(evidence)
+  type: list
+  elements: str
 leftovers:
   description: What could not be removed.
   returned: always
@@ -298,7 +323,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import RUNS_IN_PROCESS, Call
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations import restore_task, run_as
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import restore_task, retention_options, run_as
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import restore_marks
 
 ARGUMENT_SPEC: dict[str, Any] = {
@@ -322,6 +347,8 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "force": {"type": "bool", "default": False},
     "deep_check": {"type": "bool", "default": False},
     "evidence": {"type": "bool", "default": True},
+    "evidence_keep": retention_options.KEEP,
+    "timezone": retention_options.TIMEZONE,
     "run_id": {"type": "str"},
     "timeout": {"type": "int", "default": 14400},
     **run_as.ARGUMENT_SPEC,

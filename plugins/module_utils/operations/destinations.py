@@ -145,6 +145,16 @@ def run_at_share(writer: CimWriter, folder: StateFolder, run_id: str, purpose: s
     return end.result, end.outputs
 
 
+def look_at_share(writer: CimWriter, folder: StateFolder, run_id: str, identity: Identity, job: Job, *, clock: Clock) -> Ended:
+    """The same for a short job that only reads, with the outputs of all its steps (:func:`job_runs.run_reading`)."""
+    name = TaskName("host", run_id, f"look{_letters()}")
+    end = job_runs.run_reading(writer, folder, name, job, _task(identity), clock=clock, deadline=Deadline(clock, PATIENCE))
+    if end.result is None:
+        raise HypervError(f"The task {name.text} did not end within {PATIENCE / 60:.0f} minutes.", error_code="destination_unreachable",
+                          leftovers=job_runs.remove(writer, folder, name, clock=clock))
+    return end.result, end.outputs
+
+
 def _run(writer: CimWriter, folder: StateFolder, name: TaskName, job: Job, identity: Identity, clock: Clock,
          deadline: Deadline) -> tuple[JobResult, tuple[Leftover, ...]]:
     patience = Deadline(clock, max(PATIENCE, deadline.remaining()))

@@ -8,16 +8,17 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.identity import as_guid
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations import run_as
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import retention_options, run_as
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_as import Identity
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import naming
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.restore_choice import Wanted
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.restore_marks import DRILL, IN_PLACE, NEW
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.retention import Keep
 
 LONGEST_NAME = 100
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -44,6 +45,8 @@ class Request:
     heartbeat_timeout: float
     deep_check: bool
     evidence: bool
+    evidence_keep: Keep
+    timezone: tzinfo
     run_id: str
     identity: Identity
 
@@ -70,6 +73,7 @@ def read(params: Mapping[str, Any]) -> Request:
     if not naming.is_run_id(run_id):
         raise HypervError(f"run_id {run_id!r} is not one.", error_code="invalid_run_id",
                           hint="Letters, digits and hyphens, at most 40, no hyphen first.")
+    keep, timezone = retention_options.read(params["evidence_keep"], params["timezone"])
     location = "" if params["deep_check"] else _location(params["location"])
     request = Request(
         wanted=None if folder else _wanted(params), destination=_path(params["destination"] or ""),
@@ -77,7 +81,7 @@ def read(params: Mapping[str, Any]) -> Request:
         location=location, networks={str(key).casefold(): str(value) for key, value in (params["networks"] or {}).items()},
         unregister=params["old_vm"] == "unregister", verify=params["verify"], force=params["force"], start=params["start"],
         heartbeat=params["wait_for_heartbeat"], heartbeat_timeout=float(params["heartbeat_timeout"]), deep_check=params["deep_check"],
-        evidence=params["evidence"], run_id=run_id, identity=run_as.read(params))
+        evidence=params["evidence"], evidence_keep=keep, timezone=timezone, run_id=run_id, identity=run_as.read(params))
     _check(request)
     return request
 

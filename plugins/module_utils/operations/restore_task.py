@@ -39,6 +39,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.restor
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.restore_run import Order, Outcome
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.restore_source import Content, Source
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_lease import RunLease
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection import drills, naming, stored_names
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import leases, state, state_contents
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import StateFolder
 
@@ -59,6 +60,8 @@ class Prepared:
     left: RestoreFacts
     dead: tuple[str, ...]
     """Runs that are not at work any more and left something that this restore takes away first."""
+    outdated: tuple[str, ...] = ()
+    """Names of drills of the machine whose evidence goes once this one has passed."""
 
 
 def run(call: Call) -> dict[str, Any]:
@@ -99,7 +102,20 @@ def prepare(call: Call, request: Request) -> Prepared:
         _note_refusal(call, request, source, facts, folder, error)
         raise
     order = Order(source, name, place, request.verify, restore_plan.old_machine(facts, request, source))
-    return Prepared(facts, request, folder, source, name, None, order, left, dead)
+    return Prepared(facts, request, folder, source, name, None, order, left, dead, _outdated(call, request, source, facts, folder))
+
+
+def _outdated(call: Call, request: Request, source: Source, facts: HostFacts, folder: StateFolder) -> tuple[str, ...]:
+    """What ``evidence_keep`` does not keep once this drill has passed."""
+    if not request.writes_evidence or request.evidence_keep.empty:
+        return ()
+    at, now = restore_evidence.folder_of(request.destination, source.vm_name, source.vm_id), facts.system.local_time
+    if restore_source.is_share(at):
+        found = call.through_host(lambda writer: restore_evidence.names_at_share(
+            writer, folder, at, request.run_id, request.identity, clock=call.clock)) or {}
+    else:
+        found = restore_evidence.names_local(call.reader, at)
+    return stored_names.going(found, naming.copy_folder(now, request.run_id), request.evidence_keep, now=now, timezone=request.timezone)
 
 
 def _note_refusal(call: Call, request: Request, source: Source, facts: HostFacts, folder: StateFolder, error: HypervError) -> None:
@@ -112,7 +128,7 @@ def _note_refusal(call: Call, request: Request, source: Source, facts: HostFacts
 
     def note(writer: CimWriter) -> str:
         state.ensure(writer, folder)
-        return restore_evidence.write(writer, folder, request.destination, drill, request.identity, clock=call.clock)[0]
+        return restore_evidence.write(writer, folder, request.destination, drill, request.identity, clock=call.clock).path
 
     try:
         error.details["evidence"] = call.through_host(note)
@@ -219,6 +235,7 @@ def _plan(prepared: Prepared) -> Plan:
         steps.append(Step("start", order.name))
     if request.drill:
         steps.append(Step("remove", order.name))
+    steps += [Step("prune_evidence", name) for name in prepared.outdated]
     after = {} if request.drill else {"restored": order.name, "folder": order.place.path}
     return Plan(tuple(steps), {}, after, {**_head(prepared), "folder": order.place.path})
 
@@ -276,16 +293,20 @@ def _conclude_drill(call: Call, prepared: Prepared, tools: Tools, outcome: Outco
     result["drill"] = drill.as_data()
     if not request.writes_evidence:
         return
+    outdated = prepared.outdated if drill.outcome == drills.PASSED else ()
     try:
-        path, left = restore_evidence.write(tools.writer, tools.folder, request.destination, drill, request.identity, clock=call.clock)
+        written = restore_evidence.write(tools.writer, tools.folder, request.destination, drill, request.identity, outdated,
+                                         clock=call.clock)
     except HypervError as problem:
         call.warn(f"The evidence of the drill was not written: {problem.message}")
         result["leftovers"] += [one.as_result() for one in problem.leftovers]
         if not result.get("failed"):
             result.update({"failed": True, "msg": problem.message, **problem.as_result(), "leftovers": result["leftovers"]})
         return
-    result["evidence"] = path
-    result["leftovers"] += [one.as_result() for one in left]
+    result["evidence"], result["evidence_pruned"] = written.path, list(written.removed)
+    result["leftovers"] += [one.as_result() for one in written.leftovers]
+    for path in written.stayed:
+        call.warn(f"The evidence {path} was not removed: a link is in the way, or a file of it is in use.")
 
 
 def _duration(call: Call, request: Request) -> timedelta:

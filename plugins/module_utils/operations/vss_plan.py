@@ -16,7 +16,7 @@ from typing import Any
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations import stored_copies
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import retention_options, stored_copies
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_record import CopyRecord, SourceFile
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.destinations import Destination
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.inventory import HostFacts, condition_of
@@ -25,7 +25,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.protection import
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.consistency import Verdict, reaches
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.freshness import FoundCopy, present_copy
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import Manifest
-from ansible_collections.agentless.hyperv.plugins.module_utils.protection.retention import Keep, RetentionError, parse_keep, zone
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.retention import Keep
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.programs import check_value
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.shadow_copies import ShadowCopy, Storage
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import StateFolder
@@ -161,10 +161,7 @@ def check_request(params: Mapping[str, Any], destination: str, identity: Identit
         raise HypervError(f"run_id {str(given)!r} is not usable in a folder's name.", error_code="invalid_run_id",
                           hint="Use letters, digits and hyphens, at most 40.")
     fallback = str(params["consistency_fallback"])
-    try:
-        keep, timezone = parse_keep(params["keep"] or {}), zone(params["timezone"])
-    except RetentionError as error:
-        raise HypervError(f"Retention: {error}.", error_code="invalid_keep") from error
+    keep, timezone = retention_options.read(params["keep"], params["timezone"])
     return Request(destination, str(given) if given else run_id, bool(given), max_age, str(params["consistency"]),
                    None if fallback == "fail" else fallback, keep, timezone, str(params["verify"]), _method(params),
                    bool(params["csv_any_node"]), identity)
