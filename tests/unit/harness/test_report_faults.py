@@ -15,7 +15,7 @@ from simulator.spec import HostSpec
 from simulator.windows.spec import VolumeSpec
 from support.exported import export
 from support.fault_harness import FAULTS, Fault, NextRun, Operation, Recorded, Seen, check, record, validated
-from support.leftovers import others_of, problems_on
+from support.leftovers import Others, others_of, problems_on
 
 BACKUP = "E:\\Backup"
 
@@ -93,15 +93,35 @@ def stored(seen: Seen) -> Iterable[str]:
 def no_false_success(seen: Seen) -> Iterable[str]:
     if seen.ending.succeeded:
         yield from stored(seen)
+    if len([names for names in reports(seen.host).values() if {"report.html", "report.json"} <= names]) < KEPT:
+        yield f"an older report went before the new one was there: {reports(seen.host)}"
 
 
 def nothing_left(seen: Seen) -> Iterable[str]:
     return problems_on(seen.host, seen.witness, ending=seen.ending)
 
 
+KEPT = 2
+
+
+def with_older_reports(host: SimHost) -> Others:
+    for number in range(KEPT):
+        folder = f"{BACKUP}\\_reports\\2020010{number + 1}T000000Z_0123456789ab"
+        host.files.create_directory(folder)
+        for name in ("report.html", "report.json"):
+            host.files.write_file(f"{folder}\\{name}", b"x")
+    return others_of(host)
+
+
+def stored_in_place_of_the_oldest(seen: Seen) -> Iterable[str]:
+    yield from stored(seen)
+    if len(reports(seen.host)) != KEPT:
+        yield f"retention left {sorted(reports(seen.host))}"
+
+
 CLEANED = NextRun(hyperv_cleanup.run, validated(hyperv_cleanup, remove=True, older_than="10m"), pause=3 * 3600)
-STORING = Operation("hyperv_report", spec, hyperv_report.run, validated(hyperv_report, hosts=[], destination=BACKUP), stored,
-                    no_false_success, nothing_left, others_of, next_run=CLEANED)
+STORING = Operation("hyperv_report", spec, hyperv_report.run, validated(hyperv_report, hosts=[], destination=BACKUP, keep={"last": KEPT}),
+                    stored_in_place_of_the_oldest, no_false_success, nothing_left, with_older_reports, next_run=CLEANED)
 
 
 @pytest.fixture(scope="module")

@@ -449,14 +449,31 @@ def test_a_guest_that_never_answers_is_told_and_stays(start: Start) -> None:
 DRILL = {"mode": "drill", "new_name": None, "location": "D:\\Drill", "run_id": "drill-1"}
 
 
+def earlier_evidence(host: Any, vm_folder: str, *endings: str) -> list[str]:
+    """Files of two earlier drills, and one that only looks like it."""
+    folder = f"{BACKUP}\\restore_drills\\{vm_folder}"
+    host.files.create_directory(folder)
+    paths = [f"{folder}\\20200{month}01T000000Z_{run}.{ending}" for month, run in ((1, "drill-1"), (2, "drill-10")) for ending in endings]
+    for path in (*paths, f"{folder}\\20200301T000000Z_drill 1.json"):
+        host.files.write_file(path, b"{}")
+    return paths
+
+
 def test_a_drill_leaves_evidence_and_nothing_else(start: Start) -> None:
     evil = 'sql "<b>{{ 1 + 1 }}%PATH%\u202e'
     runner = site(start, name=evil, memory_mb=32)
     host = host_of(runner)
     export(host, evil, BACKUP)
     others = {path: digest(host, f"{BACKUP}\\{path}") for path in walk(host, BACKUP)}
-    result = restore(runner, name=evil, **DRILL)
+    older = earlier_evidence(host, f"sql_b_1_1_PATH_{VM[:8]}", "json", "xml", "html")
+    predicted = runner.run(hyperv_restore, check=True, name=evil, destination=BACKUP, evidence_keep={"last": 2}, **DRILL)
+    assert [step["target"] for step in predicted["diff"]["after"]["steps"] if step["action"] == "prune_evidence"] == [
+        "20200101T000000Z_drill-1"]
+    result = restore(runner, name=evil, evidence_keep={"last": 2}, **DRILL)
     assert result.get("failed") is None, result
+    assert (result["evidence_pruned"], [host.files.exists(path) for path in older]) == ([older[0][:-5]], [False] * 3 + [True] * 3)
+    for path in (*older[3:], older[3].replace("0201T", "0301T").replace("drill-10", "drill 1")):
+        host.files.remove_file(host.files.resolve(path))
     assert (result["drill"]["outcome"], result["recovery_seconds"] > 25, result["leftovers"]) == ("passed", True, [])
     assert (list(host.hyperv.machines), left(runner), no_files(runner, "D:\\Drill")) == ([VM], [], True)
     assert list(host.files.children(host.files.resolve("D:\\Drill\\HV01"))) == [], "no empty folder for each drill"
@@ -472,8 +489,10 @@ def test_a_drill_that_fails_leaves_evidence_too(start: Start) -> None:
     host = host_of(runner)
     export(host, "sql01", BACKUP)
     host.hyperv.knobs.never_boots.add("sql01 (drill drill-1)")
-    result = restore(runner, heartbeat_timeout=60, **DRILL)
+    older = earlier_evidence(host, f"sql01_{VM[:8]}", "json")
+    result = restore(runner, heartbeat_timeout=60, evidence_keep={"last": 1}, **DRILL)
     assert (result["error_code"], result["drill"]["outcome"], result["leftovers"]) == ("no_heartbeat", "failed", [])
+    assert all(host.files.exists(path) for path in older), "only a drill that passed removes the evidence of others"
     assert (list(host.hyperv.machines), left(runner), no_files(runner, "D:\\Drill")) == ([VM], [], True)
     assert host.files.exists(result["evidence"] + ".xml")
 
