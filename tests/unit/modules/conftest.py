@@ -72,7 +72,8 @@ class Runner:
     skew: timedelta = timedelta()
     peers: dict[str, Runner] = field(default_factory=dict)
 
-    def run(self, module: Any, *, check: bool = False, user: str = "Administrator", **params: Any) -> dict[str, Any]:
+    def run(self, module: Any, *, check: bool = False, user: str = "Administrator", peer_user: str = "Administrator",
+            **params: Any) -> dict[str, Any]:
         validated = ModuleArgumentSpecValidator(module.ARGUMENT_SPEC, **module.RULES).validate(params)
         assert not validated.error_messages
         self.told = Told()
@@ -86,14 +87,14 @@ class Runner:
                 check,
                 self.told.progress.append,
                 self.told.warnings.append,
-                partial(self._open_peer, stack),
+                partial(self._open_peer, stack, peer_user),
             )
             result: dict[str, Any] = module.run(call)
             return result
 
-    def _open_peer(self, stack: ExitStack, name: str) -> Host:
+    def _open_peer(self, stack: ExitStack, user: str, name: str) -> Host:
         assert name in self.peers, f"no peer {name} in this test"
-        session, clock = stack.enter_context(self.peers[name].session())
+        session, clock = stack.enter_context(self.peers[name].session(user))
         return Host(name, CimReader(session, clock), lambda: CimWriter(session, clock))
 
     @contextmanager

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from simulator.spec import HostSpec
 from support.exported import export
 
 from .conftest import Runner
+from .replica_pair import SQL, WEB, changes, spec, vm
 from .test_preflight import SITE
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -44,7 +47,13 @@ CALLS: dict[str, dict[str, Any]] = {
     "hyperv_vm_info": {},
     "hyperv_vss_copy": {"names": ["sql01"], "destination": "E:\\Backup"},
 }
-"""One call of each module that does its work; ``{number}`` is another one each time."""
+"""One call of each module that does its work on one host; ``{number}`` is another one each time."""
+OF_TWO_HOSTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "hyperv_replica": ("hv01", {"server": "hv02.example.test", "peer": "hv02"}),
+    "hyperv_replica_failover": ("hv02", {"action": "planned", "peer": "hv01", "shutdown": "turn_off"}),
+}
+"""The same for two hosts, the first of which has the primary: the host of the task, and its options but the machine."""
+SIDES = {"hv01": "on the primary", "hv02": "on the replica"}
 
 
 def _class(*names: str) -> Callable[[str], bool]:
@@ -66,16 +75,82 @@ AREAS: dict[str, Callable[[str], bool]] = {
 ACCOUNTS = ("operator", "clerk", "filtered", "stranger")
 
 
-def rows() -> dict[str, list[str]]:
-    """The matrix of the page."""
+Words = dict[str, str]
+
+
+def rows() -> dict[tuple[str, str], Words]:
+    """The matrix of the page: module and side, which is empty for one host, to what it says of each area."""
     page = (CHECKOUT / "docs" / "privileges.md").read_text(encoding="utf-8")
-    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| `hyperv_")]
-    return {cells[0].strip("`"): cells[1:] for cells in lines if len(cells) == len(AREAS) + 1}
+    found = {}
+    for line in page.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        name = re.fullmatch(r"`(hyperv_\w+)`(?:, (.+))?", cells[0])
+        if name is not None and len(cells) == len(AREAS) + 1:
+            found[name[1], name[2] or ""] = dict(zip(AREAS, cells[1:], strict=True))
+    return found
 
 
-def call(runner: Runner, module: str, user: str = "Administrator", number: int = 0) -> dict[str, Any]:
-    params = {key: value.format(number=number) if isinstance(value, str) else value for key, value in CALLS[module].items()}
+@dataclass
+class Watch:
+    """A rule's condition: refuses some areas, and notes which are asked for."""
+
+    refused: frozenset[str]
+    asked: set[str] = field(default_factory=set)
+
+    def __call__(self, view: RequestView) -> bool:
+        uri = view.request.resource_uri.lower()
+        area = next((name for name, holds in AREAS.items() if holds(uri)), None)
+        if area is not None:
+            self.asked.add(area)
+        return area in self.refused
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A call of a module, by the host of the task, and the host that refuses something."""
+
+    module: str
+    runner: Runner
+    refusing: Runner
+    params: dict[str, Any]
+
+    def outcome(self, refused: set[str], number: int) -> tuple[str, set[str]]:
+        """``needed``, ``told`` or ``-``, and what was asked for. A refusal that neither stops a module nor is told is a failure here."""
+        watch = Watch(frozenset(refused))
+        with self.refusing.fleet.locked():
+            self.refusing.running.host.rules.clear()
+            self.refusing.running.host.rules.add(access_denied(), times=None, when=watch)
+        try:
+            result = call(self.runner, self.module, **numbered(self.params, number))
+        except HypervError as error:
+            assert error.error_code == "access_denied", error.message
+            return "needed", watch.asked
+        if result.get("failed"):
+            assert result["error_code"] == "access_denied", result["msg"]
+            return "needed", watch.asked
+        if not watch.asked & watch.refused:
+            return "-", watch.asked
+        assert told(result, self.runner), f"a refusal of {sorted(watch.refused)} is not told"
+        return "told", watch.asked
+
+    def compare(self, words: Words) -> None:
+        """Try a row. Each area that the module asks for is refused alone: one right less than it needs, or than all. Then everything that
+        it can do without is refused at once: the least right."""
+        asked = [area for area, word in words.items() if word != "-"]
+        for number, area in enumerate(asked):
+            found, seen = self.outcome({area}, number)
+            assert (area, found, seen - set(asked)) == (area, words[area], set())
+        needed = {area for area in asked if words[area] == "needed"}
+        found, seen = self.outcome(set(AREAS) - needed, len(asked))
+        assert (found, seen - set(asked)) == ("told" if needed < set(asked) else "-", set())
+
+
+def call(runner: Runner, module: str, user: str = "Administrator", **params: Any) -> dict[str, Any]:
     return runner.run(importlib.import_module(f"{PACKAGE}.{module}"), user=user, **params)
+
+
+def numbered(params: dict[str, Any], number: int = 0) -> dict[str, Any]:
+    return {key: value.format(number=number) if isinstance(value, str) else value for key, value in params.items()}
 
 
 def told(result: dict[str, Any], runner: Runner) -> bool:
@@ -91,28 +166,39 @@ def test_what_is_refused_is_told_as_refused(start: Callable[..., Any], module: s
     if module == "hyperv_restore":
         with runner.fleet.locked():
             export(runner.running.host, "web01", "E:\\Restorable")
-    found = []
-    for number, area in enumerate(AREAS.values()):
-        with runner.fleet.locked():
-            runner.running.host.rules.clear()
-            rule = runner.running.host.rules.add(access_denied(), times=None, when=_asks(area))
-        try:
-            result = call(runner, module, number=number)
-        except HypervError as error:
-            assert error.error_code == "access_denied"
-            found.append("needed")
-        else:
-            if result.get("failed"):
-                assert result["error_code"] == "access_denied"
-                found.append("needed")
-                continue
-            assert told(result, runner) or not rule.fired
-            found.append("told" if rule.fired else "-")
-    assert rows()[module] == found
+    Trial(module, runner, runner, CALLS[module]).compare(rows()[module, ""])
 
 
-def _asks(area: Callable[[str], bool]) -> Callable[[RequestView], bool]:
-    return lambda view: area(view.request.resource_uri.lower())
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Runner]]:
+    """Two hosts that may replicate, two machines on the first."""
+    specs = [spec("HV01", vm("sql01", SQL), vm("web01", WEB), accounts=SITE["accounts"]), spec("HV02", accounts=SITE["accounts"])]
+    with Fleet(specs, tmp_path_factory.mktemp("pair")) as fleet:
+        runners = {one.name.lower(): Runner(fleet, fleet.hosts[one.name]) for one in specs}
+        for runner in runners.values():
+            runner.peers = runners
+        yield runners
+
+
+@pytest.mark.parametrize("user", ACCOUNTS)
+def test_accounts_without_the_rights_are_refused_on_either_of_two_hosts(pair: dict[str, Runner], user: str) -> None:
+    before = changes(*pair.values())
+    for module, (host, params) in OF_TWO_HOSTS.items():
+        for users in ({"user": user}, {"peer_user": user}):
+            with pytest.raises(HypervError) as refused:
+                call(pair[host], module, **users, name="sql01", **params)
+            assert (module, users, refused.value.error_code) == (module, users, "access_denied")
+    assert changes(*pair.values()) == before
+
+
+def test_what_either_of_two_hosts_refuses_is_told_as_refused(pair: dict[str, Runner]) -> None:
+    """In turn: what makes relations, then what turns them. Each side has a machine of its own for it."""
+    for module, (host, params) in OF_TWO_HOSTS.items():
+        for refusing, name in (("hv01", "sql01"), ("hv02", "web01")):
+            Trial(module, pair[host], pair[refusing], {"name": name, **params}).compare(rows()[module, SIDES[refusing]])
+            with pair[refusing].fleet.locked():
+                pair[refusing].running.host.rules.clear()
+    assert [pair[name].running.host.hyperv.machines[vm_id].replication_mode for name in pair for vm_id in (SQL, WEB)] == [2, 2, 1, 1]
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +211,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
 def test_accounts_without_the_rights_are_refused(site: Runner, user: str) -> None:
     for module in sorted(set(CALLS) - {"hyperv_preflight"}):
         with pytest.raises(HypervError) as refused:
-            call(site, module, user)
+            call(site, module, user, **numbered(CALLS[module]))
         assert (module, refused.value.error_code) == (module, "access_denied")
     with site.fleet.locked():
         assert site.running.host.changes == 0
@@ -133,8 +219,5 @@ def test_accounts_without_the_rights_are_refused(site: Runner, user: str) -> Non
 
 def test_the_page_has_a_row_for_every_module() -> None:
     modules = {path.stem for path in (CHECKOUT / "plugins" / "modules").glob("hyperv_*.py")}
-    page = (CHECKOUT / "docs" / "privileges.md").read_text(encoding="utf-8")
-    listed = page.partition("Not in the matrix:")[2].partition("\n\n")[0]
-    untried = {module for module in modules - set(CALLS) if f"`{module}`" not in listed}
-    assert untried == set(), "a module is neither tried here nor told as not tried"
-    assert set(rows()) == set(CALLS)
+    assert set(CALLS) | set(OF_TWO_HOSTS) == modules, "a module is not tried here"
+    assert set(rows()) == {(module, "") for module in CALLS} | {(module, side) for module in OF_TWO_HOSTS for side in SIDES.values()}
