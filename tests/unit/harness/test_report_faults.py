@@ -105,6 +105,8 @@ KEPT = 2
 
 
 def with_older_reports(host: SimHost) -> Others:
+    for above in (BACKUP, f"{BACKUP}\\_reports"):
+        host.files.create_directory(above)
     for number in range(KEPT):
         folder = f"{BACKUP}\\_reports\\2020010{number + 1}T000000Z_0123456789ab"
         host.files.create_directory(folder)

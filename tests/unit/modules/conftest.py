@@ -71,6 +71,7 @@ class Runner:
     told: Told = field(default_factory=Told)
     skew: timedelta = timedelta()
     peers: dict[str, Runner] = field(default_factory=dict)
+    _kept: dict[str, tuple[WsmanSession, TestClock]] = field(default_factory=dict)
 
     def run(self, module: Any, *, check: bool = False, user: str = "Administrator", peer_user: str = "Administrator",
             **params: Any) -> dict[str, Any]:
@@ -100,6 +101,9 @@ class Runner:
     @contextmanager
     def session(self, user: str = "Administrator") -> Iterator[tuple[WsmanSession, TestClock]]:
         """A session with the host, and the clock that it waits by."""
+        if user in self._kept:
+            yield self._kept[user]
+            return
         endpoint = Endpoint(scheme="http", host="127.0.0.1", port=self.running.port, transport="ntlm", username=user, password=PASSWORD)
         clock = TestClock(self.running, self.fleet, self.skew)
         lane = PywinrmLane(endpoint, clock)
@@ -107,6 +111,16 @@ class Runner:
             yield WsmanSession(lane, clock), clock
         finally:
             lane.close()
+
+    @contextmanager
+    def keep_session(self, user: str = "Administrator") -> Iterator[None]:
+        """All that this account does inside uses one session: logging on is dear."""
+        with self.session(user) as opened:
+            self._kept[user] = opened
+            try:
+                yield
+            finally:
+                del self._kept[user]
 
 
 @pytest.fixture

@@ -8,7 +8,9 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,12 @@ CALLS: dict[str, dict[str, Any]] = {
     "hyperv_vss_copy": {"names": ["sql01"], "destination": "E:\\Backup"},
 }
 """One call of each module that does its work on one host; ``{number}`` is another one each time."""
+READING = frozenset((
+    "hyperv_checkpoint_info", "hyperv_export_info", "hyperv_preflight", "hyperv_probe", "hyperv_protection_info", "hyperv_prune",
+    "hyperv_replica_info", "hyperv_report", "hyperv_restore_info", "hyperv_shadow_copy_info", "hyperv_vm_info"))
+"""Those that leave a host as the others expect it."""
+WITH_CHECKPOINT = {**SITE, "vms": (
+    SITE["vms"][0], VmSpec("web01", disks=(DiskSpec("D:\\VMs\\b.vhdx"),), checkpoints=(CheckpointSpec("c", "y"),)))}
 OF_TWO_HOSTS: dict[str, tuple[str, dict[str, Any]]] = {
     "hyperv_replica": ("hv01", {"server": "hv02.example.test", "peer": "hv02"}),
     "hyperv_replica_failover": ("hv02", {"action": "planned", "peer": "hv01", "shutdown": "turn_off"}),
@@ -159,14 +167,27 @@ def told(result: dict[str, Any], runner: Runner) -> bool:
         check["status"] in ("missing", "unknown") for check in result.get("checks", ()) if check["code"] != "state_folder")
 
 
-@pytest.mark.parametrize("module", sorted(CALLS))
-def test_what_is_refused_is_told_as_refused(start: Callable[..., Any], module: str) -> None:
-    checkpointed = VmSpec("web01", disks=(DiskSpec("D:\\VMs\\b.vhdx"),), checkpoints=(CheckpointSpec("c", "y"),))
-    runner = start(**{**SITE, "vms": (SITE["vms"][0], checkpointed)})
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    """One host for everything that leaves it as it was."""
+    with Fleet([HostSpec(name="HV01", **WITH_CHECKPOINT)], tmp_path_factory.mktemp("fleet")) as fleet:
+        yield Runner(fleet, fleet.hosts["HV01"])
+
+
+@pytest.mark.parametrize("module", sorted(READING))
+def test_what_is_refused_is_told_as_refused(site: Runner, module: str) -> None:
+    with site.keep_session():
+        Trial(module, site, site, CALLS[module]).compare(rows()[module, ""])
+
+
+@pytest.mark.parametrize("module", sorted(set(CALLS) - READING))
+def test_what_is_refused_to_a_change_is_told_as_refused(start: Callable[..., Any], module: str) -> None:
+    runner = start(**WITH_CHECKPOINT)
     if module == "hyperv_restore":
         with runner.fleet.locked():
             export(runner.running.host, "web01", "E:\\Restorable")
-    Trial(module, runner, runner, CALLS[module]).compare(rows()[module, ""])
+    with runner.keep_session():
+        Trial(module, runner, runner, CALLS[module]).compare(rows()[module, ""])
 
 
 @pytest.fixture(scope="module")
@@ -183,38 +204,39 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Runner]
 @pytest.mark.parametrize("user", ACCOUNTS)
 def test_accounts_without_the_rights_are_refused_on_either_of_two_hosts(pair: dict[str, Runner], user: str) -> None:
     before = changes(*pair.values())
-    for module, (host, params) in OF_TWO_HOSTS.items():
-        for users in ({"user": user}, {"peer_user": user}):
-            with pytest.raises(HypervError) as refused:
-                call(pair[host], module, **users, name="sql01", **params)
-            assert (module, users, refused.value.error_code) == (module, users, "access_denied")
+    with ExitStack() as stack:
+        for one, name in product(pair.values(), (user, "Administrator")):
+            stack.enter_context(one.keep_session(name))
+        for module, (host, params) in OF_TWO_HOSTS.items():
+            for users in ({"user": user}, {"peer_user": user}):
+                with pytest.raises(HypervError) as refused:
+                    call(pair[host], module, **users, name="sql01", **params)
+                assert (module, users, refused.value.error_code) == (module, users, "access_denied")
     assert changes(*pair.values()) == before
 
 
 def test_what_either_of_two_hosts_refuses_is_told_as_refused(pair: dict[str, Runner]) -> None:
     """In turn: what makes relations, then what turns them. Each side has a machine of its own for it."""
-    for module, (host, params) in OF_TWO_HOSTS.items():
-        for refusing, name in (("hv01", "sql01"), ("hv02", "web01")):
+    with pair["hv01"].keep_session(), pair["hv02"].keep_session():
+        for (module, (host, params)), (refusing, name) in product(OF_TWO_HOSTS.items(), (("hv01", "sql01"), ("hv02", "web01"))):
             Trial(module, pair[host], pair[refusing], {"name": name, **params}).compare(rows()[module, SIDES[refusing]])
             with pair[refusing].fleet.locked():
                 pair[refusing].running.host.rules.clear()
     assert [pair[name].running.host.hyperv.machines[vm_id].replication_mode for name in pair for vm_id in (SQL, WEB)] == [2, 2, 1, 1]
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
-    with Fleet([HostSpec(name="HV01", **SITE)], tmp_path_factory.mktemp("fleet")) as fleet:
-        yield Runner(fleet, fleet.hosts["HV01"])
-
-
 @pytest.mark.parametrize("user", ACCOUNTS)
 def test_accounts_without_the_rights_are_refused(site: Runner, user: str) -> None:
-    for module in sorted(set(CALLS) - {"hyperv_preflight"}):
-        with pytest.raises(HypervError) as refused:
-            call(site, module, user, **numbered(CALLS[module]))
-        assert (module, refused.value.error_code) == (module, "access_denied")
     with site.fleet.locked():
-        assert site.running.host.changes == 0
+        site.running.host.rules.clear()
+        before = site.running.host.changes
+    with site.keep_session(user):
+        for module in sorted(set(CALLS) - {"hyperv_preflight"}):
+            with pytest.raises(HypervError) as refused:
+                call(site, module, user, **numbered(CALLS[module]))
+            assert (module, refused.value.error_code) == (module, "access_denied")
+    with site.fleet.locked():
+        assert site.running.host.changes == before
 
 
 def test_the_page_has_a_row_for_every_module() -> None:

@@ -452,6 +452,7 @@ DRILL = {"mode": "drill", "new_name": None, "location": "D:\\Drill", "run_id": "
 def earlier_evidence(host: Any, vm_folder: str, *endings: str) -> list[str]:
     """Files of two earlier drills, and one that only looks like it."""
     folder = f"{BACKUP}\\restore_drills\\{vm_folder}"
+    host.files.create_directory(f"{BACKUP}\\restore_drills")
     host.files.create_directory(folder)
     paths = [f"{folder}\\20200{month}01T000000Z_{run}.{ending}" for month, run in ((1, "drill-1"), (2, "drill-10")) for ending in endings]
     for path in (*paths, f"{folder}\\20200301T000000Z_drill 1.json"):

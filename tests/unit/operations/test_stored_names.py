@@ -30,6 +30,7 @@ folders = st.sampled_from(("", "E:\\Backup\\_reports\\", "\\\\nas\\b\\", "C:\\Wi
 endings = st.sampled_from(("", ".json", ".xml", ".html", ".exe", ".json\\x"))
 lines = st.builds("{}{}{}{}".format, st.sampled_from(("[-]", "[+]", "", "[")), folders, names | odd, endings)
 listings = st.lists(lines, max_size=12).map(lambda found: "\r\n".join(found).encode("utf-8", "replace")) | st.binary(max_size=60)
+unhurried = settings(deadline=None, max_examples=50)
 rules = st.builds(Keep, last=st.integers(0, 3), daily=st.integers(0, 3))
 
 
@@ -40,7 +41,7 @@ def deleted(job: Job) -> set[str]:
     return {re.sub(r"%AGH_([A-Z0-9]+)%", lambda value: job.values[value.group(1)], path) for path in found}
 
 
-@settings(deadline=None)
+@unhurried
 @given(listings, rules)
 def test_of_reports_only_listed_ones_of_ours_go(listing: bytes, keep: Keep) -> None:
     going = stored_names.going(report_jobs.listed(listing), NEW, keep, now=NOW)
@@ -53,7 +54,7 @@ def test_of_reports_only_listed_ones_of_ours_go(listing: bytes, keep: Keep) -> N
         assert name != NEW
 
 
-@settings(deadline=None)
+@unhurried
 @given(listings, rules)
 def test_of_evidence_only_listed_files_of_ours_go(listing: bytes, keep: Keep) -> None:
     folder, new = restore_evidence.place_of("E:\\Backup", DRILL)
@@ -75,7 +76,7 @@ def test_no_other_name_gets_into_a_job() -> None:
         restore_evidence.job_of("E:\\Backup", DRILL, ["..\\20260101T000000Z_x"])
 
 
-@settings(deadline=None)
+@unhurried
 @given(st.dictionaries(names, st.booleans(), max_size=10), rules)
 def test_what_goes_is_decided_once(found: dict[str, bool], keep: Keep) -> None:
     """After a run, the next one at the same moment finds nothing more; the new one, and what tells a time to come, always stay."""
