@@ -8,7 +8,12 @@ project = "agentless.hyperv"
 copyright = "The agentless.hyperv authors"
 extensions = ["sphinx_antsibull_ext"]
 html_theme = "alabaster"
-html_theme_options = {"description": "Protects Hyper-V virtual machines with Ansible", "page_width": "1100px", "fixed_sidebar": True}
+_FONTS = "system-ui, -apple-system, 'Segoe UI', sans-serif"
+html_theme_options = {
+    "description": "Protects Hyper-V virtual machines with Ansible", "page_width": "1240px", "body_max_width": "none",
+    "sidebar_width": "240px", "fixed_sidebar": True, "show_relbar_bottom": True, "font_family": _FONTS, "head_font_family": _FONTS,
+    "font_size": "16px"}
+html_static_path = ["static"]  # custom.css, which the theme looks for
 html_show_sphinx = False
 html_extra_path = ["extra"]  # the JSON Schemas, which guides lead to
 html_copy_source = False
