@@ -32,13 +32,13 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Copy outside of office hours only
-  ansible.builtin.assert:
-    that: not (hours | agentless.hyperv.backup_blackout(now=now(utc=true), timezone='Europe/Berlin')).active
+- name: Say whether a copy may be begun now
+  ansible.builtin.debug:
+    msg: "{{ 'not before ' ~ seen.until if seen.active else 'yes' }}"
   vars:
-    hours:
-      - {from: '18:00', to: '18:01', days: [sun]}
-  failed_when: false
+    seen: "{{ office_hours | agentless.hyperv.backup_blackout(now=now(utc=true), timezone='Europe/Berlin') }}"
+    office_hours:
+      - {from: '07:00', to: '19:00', days: [mon, tue, wed, thu, fri]}
 """
 
 RETURN = r"""
