@@ -32,6 +32,9 @@ options:
     description:
       - Seconds that the task may copy. After that it fails with C(timeout), while the copy goes on for an hour at most, so that
         the next run can take it over. With O(run_as=session) the copy ends with the task.
+      - A virtual machine that another run at work copies to the same place, or is going to, is waited for as long, after everything else
+        was copied. Then its copy is found present with O(max_age), or is taken over from a run that died; else it is made. When the time
+        is over first, that virtual machine fails with C(copy_underway).
     type: int
     default: 14400
   vss_wait:

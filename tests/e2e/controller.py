@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,8 +17,15 @@ from typing import Any
 import yaml
 
 E2E = Path(__file__).resolve().parent
+COMMAND = re.compile(r"^ {4}ansible-playbook agentless\.hyperv\.(?P<playbook>\w+) -i inventory\.yml(?P<arguments>[^#\n]*)", re.MULTILINE)
+"""A command of a page: a playbook of the collection, and its other arguments; a comment may follow."""
 CHECKOUT = E2E.parents[1]
 BIN = Path(sys.executable).parent
+
+
+def commands(page: Path) -> list[tuple[str, ...]]:
+    """The arguments of the commands of a page that is about one playbook, in their order."""
+    return [tuple(match["arguments"].split()) for match in COMMAND.finditer(page.read_text(encoding="utf-8"))]
 
 
 @dataclass(frozen=True)

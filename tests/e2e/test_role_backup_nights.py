@@ -1,18 +1,18 @@
 # Copyright (c) 2026, The agentless.hyperv authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Role ``backup`` in nights that go wrong: a run that is killed and started again, a share that fills up under a copy, a host that lies."""
+"""Role ``backup`` as jobs of a controller, in nights that go wrong: a job that is cancelled and started again, two jobs on one host."""
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+import ansible_runner
 from conftest import host, vm, winrm
-from controller import BIN, CHECKOUT, Controller, Run
+from controller import CHECKOUT, Controller, Run
 from simulator.fileserver import FileServerSpec
 from simulator.fleet import Fleet
 from simulator.net.contract import STALL
@@ -77,14 +77,14 @@ def left(fleet: Fleet) -> list[tuple[str, str]]:
         return [found for running in fleet.hosts.values() for found in left_on(running.host, Others())]
 
 
-# -- killed, and started again -------------------------------------------------------------------------------------------
+# -- cancelled, and started again ----------------------------------------------------------------------------------------
 
 
 def copying_the_second(fleet: Fleet) -> list[threading.Event]:
     """An event for each host, set when one of its machines is complete at the share and the next one is half there. From then on the host
     is silent. What comes after the first copy is slow, so that there is a middle.
     """
-    slow, reached = Speeds(copy_bytes_per_second=2_000.0, chunk=20_000), []
+    slow, reached = Speeds(copy_bytes_per_second=20_000.0, chunk=20_000), []
     for name, running in fleet.hosts.items():
         event, one = threading.Event(), running.host
 
@@ -101,38 +101,40 @@ def copying_the_second(fleet: Fleet) -> list[threading.Event]:
     return reached
 
 
-def run_and_kill(fleet: Fleet, controller: Controller, variables: Mapping[str, Any]) -> None:
-    """The shipped playbook; all that belongs to it gets SIGKILL as soon as every host is in the middle of its second copy."""
+def run_and_cancel(fleet: Fleet, controller: Controller, inventory: Path) -> None:
+    """The shipped playbook as a job that is cancelled as soon as every host is in the middle of its second copy: ansible-runner kills the
+    whole group of processes, which is what a controller does to a job.
+    """
     with fleet.locked():
         usual = {name: running.host.processes.speeds for name, running in fleet.hosts.items()}
         events = copying_the_second(fleet)
-    inventory = controller.inventory(winrm(fleet), variables)
-    running = subprocess.Popen(
-        [str(BIN / "ansible-playbook"), "-i", str(inventory), str(BACKUP)], env=controller.environment(controller.folder / "killed"),
-        cwd=controller.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
-    try:
-        reached = [event.wait(100) for event in events]
-    finally:
-        os.killpg(running.pid, signal.SIGKILL)
-        output, _unused = running.communicate(timeout=30)
-    assert (running.returncode, reached) == (-signal.SIGKILL, [True] * len(events)), output
+    job = run_job(controller.folder / "cancelled", inventory, controller, settings={"pexpect_timeout": 1, "job_timeout": 100},
+                  cancel_callback=lambda: all(event.is_set() for event in events))
+    assert (job.status, [event.is_set() for event in events]) == ("canceled", [True] * len(events)), job.stdout.read()[-3000:]
     with fleet.locked():
         for name, one in fleet.hosts.items():
             one.host.rules.clear()
             one.host.processes.speeds = usual[name]
 
 
-def test_a_run_that_was_killed_is_finished_by_the_next_one(start_fleet: StartFleet, controller: Controller) -> None:
+def run_job(folder: Path, inventory: Path, controller: Controller, **options: Any) -> ansible_runner.Runner:
+    """The shipped playbook as a controller runs it: through ansible-runner, in a private folder."""
+    folder.mkdir()
+    environment = controller.environment(folder / "unused")
+    return ansible_runner.run(private_data_dir=str(folder), playbook=str(BACKUP), inventory=str(inventory), quiet=True,
+                              envvars={key: value for key, value in environment.items() if key != "ANSIBLE_CALLBACKS_ENABLED"}, **options)
+
+
+def test_a_job_that_was_cancelled_is_finished_by_the_same_job(start_fleet: StartFleet, controller: Controller) -> None:
     fleet = start_fleet(*(host(f"HV0{number}", vm(f"a{number}"), vm(f"b{number}"), domain="example.test") for number in (1, 2)),
                         file_servers=[nas()], speed=20.0)
-    names = ("HV01", "HV02")
-    run_and_kill(fleet, controller, VARIABLES)
+    names, variables = ("HV01", "HV02"), {**VARIABLES, "backup_run_id": "night-1"}
+    run_and_cancel(fleet, controller, controller.inventory(winrm(fleet), variables))
     with fleet.locked():
         begun = folders(fleet, *names)
-        copied = {name: len(running.host.shadows.copies) for name, running in fleet.hosts.items()}
-    assert (len(begun), copied) == (4, {"HV01": 1, "HV02": 1})
-    later(fleet, 0.6)  # the lease of the dead run is over, and the tasks that it left have come to their end
-    run = play(controller, fleet, VARIABLES)
+        copied = {name: (len(running.host.shadows.copies), len(running.host.processes.running())) for name, running in fleet.hosts.items()}
+    assert (len(begun), copied) == (4, {"HV01": (1, 1), "HV02": (1, 1)}), "the second copies go on"
+    run = play(controller, fleet, variables)
     assert run.code == 0, run.output
     changed = sorted(told(run).items())
     assert [error for _name, (_changed, error) in changed] == [None] * 4
@@ -146,3 +148,21 @@ def test_a_run_that_was_killed_is_finished_by_the_next_one(start_fleet: StartFle
     assert (swept.code, left(fleet)) == (0, []), swept.output
     with fleet.locked():
         assert folders(fleet, *names) == begun
+
+
+# -- two jobs on one host ------------------------------------------------------------------------------------------------
+
+
+def test_two_jobs_at_once_protect_each_machine_of_a_host_once(start_fleet: StartFleet, controller: Controller) -> None:
+    """One job means the first two machines, the other one the last two: whoever comes second to the one in the middle waits for it."""
+    fleet = start_fleet(host("HV01", vm("a1"), vm("both"), vm("c1"), domain="example.test"), file_servers=[nas()], speed=20.0)
+    inventory = controller.inventory(winrm(fleet), VARIABLES)
+    chosen = {"one": ["a1", "both"], "two": ["c1", "both"]}
+    with ThreadPoolExecutor(2) as pool:
+        jobs = dict(zip(chosen, pool.map(lambda name: run_job(controller.folder / name, inventory, controller, extravars={
+            "backup_vms": chosen[name]}), chosen), strict=True))
+    assert {name: job.status for name, job in jobs.items()} == dict.fromkeys(chosen, "successful"), "".join(
+        job.stdout.read()[-3000:] for job in jobs.values())
+    with fleet.locked():
+        assert at_share(fleet, "HV01") == {"a1": [True], "both": [True], "c1": [True]}
+    assert left(fleet) == []

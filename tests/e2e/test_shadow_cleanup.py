@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import host, vm, winrm
-from controller import BIN, CHECKOUT, Controller
+from controller import BIN, CHECKOUT, Controller, commands
 from simulator.fileserver import FileServerSpec
 from simulator.fleet import Fleet
 from simulator.host import SimHost
@@ -34,7 +34,7 @@ OPTIONS = {"name": "sql01", "destination": "E:\\Backup", "run_id": "night-1", "r
 COPY = {"name": "copy", "agentless.hyperv.hyperv_vss_copy": OPTIONS}
 SHARED = {"name": "copy", "agentless.hyperv.hyperv_vss_copy": {**OPTIONS, "destination": "\\\\NAS\\backup", "run_as": "system"}}
 NAS = FileServerSpec("NAS", "example.test", (VolumeSpec("C:"), VolumeSpec("E:")), (ShareSpec("backup", "E:\\backup", ("EXAMPLE\\HV01$",)),))
-REMOVE = ("-e", "shadow_cleanup_remove=true")
+AUDIT, CHECK, REMOVE, CANCEL = commands(CHECKOUT / "roles" / "shadow_cleanup" / "README.md")
 ROLE = "agentless.hyperv.shadow_cleanup : "
 LOOK = ROLE + "Look for what interrupted runs left"
 HOUR = 3600
@@ -150,9 +150,9 @@ def test_a_copy_that_was_killed_is_cleaned_up_and_nothing_else(fleet: Fleet, con
     assert {item["status"] for item in young["found"]} == {"at_work"}
     later(fleet, 7 * HOUR)
 
-    audit, run, changes = play(fleet, controller, inventory)
+    audit, run, changes = play(fleet, controller, inventory, *AUDIT)
     assert (run.code, audit["changed"], audit["counts"], changes) == (0, False, {"ours": 1, "suspect": 0, "foreign": 3}, 0)
-    predicted, run, changes = play(fleet, controller, inventory, *REMOVE, "--check", "--diff")
+    predicted, run, changes = play(fleet, controller, inventory, *CHECK)
     assert (run.code, predicted["changed"], changes) == (0, True, 0), run.output
     assert "would be removed" in run.output
 
@@ -248,12 +248,13 @@ def test_a_copy_to_a_share_that_died_with_its_task_is_cleaned_up_there_too(start
     later(fleet, 2 * HOUR)
     done, run, _unused = play(fleet, controller, inventory, *REMOVE)
     assert (run.code, done["leftovers"]) == (0, []), run.output
-    assert sorted(item["kind"] for item in done["removed"]) == ["incomplete_copy", "intent", "job", "lease", "shadow_copy", "task"]
+    assert sorted(item["kind"] for item in done["removed"]) == [
+        "incomplete_copy", "intent", "intent", "job", "lease", "shadow_copy", "task"]
     assert (shadows(fleet), of_ours(fleet), our_tasks(), at_share()) == ((0, 1), [], [], [])
 
     kill_the_controller(fleet, controller, inventory, while_a_task_copies(fleet), SHARED)
     assert (len(our_tasks()), len(at_share())) == (1, 1)
-    cancelled, run, _unused = play(fleet, controller, inventory, *REMOVE, "-e", "shadow_cleanup_run_id=night-1")
+    cancelled, run, _unused = play(fleet, controller, inventory, *CANCEL)
     assert (run.code, cancelled["changed"], cancelled["leftovers"]) == (0, True, []), run.output
     assert (shadows(fleet), of_ours(fleet), our_tasks(), at_share()) == ((0, 1), [], [], [])
 

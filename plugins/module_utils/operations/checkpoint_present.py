@@ -246,16 +246,8 @@ def _apply(call: Call, prepared: Prepared, writer: CimWriter) -> dict[str, Any]:
         elif works and all_settled(own):
             lease.retract(left)
         made += own
-    leftovers += told_of_lease(call, lease)
+    leftovers += lease.told(call.warn)
     return _result(prepared, _proved(prepared, tools, made), leftovers)
-
-
-def told_of_lease(call: Call, lease: RunLease) -> list[Leftover]:
-    """What stayed beside a lease that could not be given back; that one is a warning only."""
-    for leftover in lease.leftovers:
-        if leftover.kind == "lease":
-            call.warn(f"The lease of this run could not be given back; it ends by itself within minutes: {leftover.location}.")
-    return [leftover for leftover in lease.leftovers if leftover.kind != "lease"]
 
 
 def _spent(prepared: Prepared, made: Sequence[Made]) -> list[CheckpointIntent]:

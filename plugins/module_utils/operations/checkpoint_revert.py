@@ -233,7 +233,7 @@ def _apply(call: Call, prepared: Prepared, writer: CimWriter) -> dict[str, Any]:
         leftovers = checkpoint_repair.carry_out(tools, folder, prepared.repair)
         for target in prepared.targets:
             done.append(_revert(prepared, tools, target))
-    leftovers += checkpoint_present.told_of_lease(call, lease)
+    leftovers += lease.told(call.warn)
     return _result(prepared, [_entry(prepared, tools, one) for one in done], leftovers)
 
 

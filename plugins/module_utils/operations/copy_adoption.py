@@ -17,7 +17,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import copy_record, shadow_lifecycle
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_record import CopyRecord, RecordError
-from ansible_collections.agentless.hyperv.plugins.module_utils.windows import job_runs, leases, state_contents, tasks
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows import job_runs, leases, state, state_contents, tasks
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import StateFolder
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.tasks import TaskName
 
@@ -58,6 +58,16 @@ def _read(reader: CimReader, folder: StateFolder, name: TaskName, warn: Callable
     return record if record.vm_id == name.subject.upper() and record.run_id == name.run_id else None
 
 
+class AtWork(HypervError):
+    """Another run that is at work copies the virtual machine, or is going to. ``task``: that of a copy which is there already."""
+
+    error_code = "copy_underway"
+
+    def __init__(self, message: str, run_id: str, task: str | None = None) -> None:
+        super().__init__(message, hint="Wait for it.", details={"job": {"finished": False, "run_id": run_id, "task": task}})
+        self.run_id = run_id
+
+
 @dataclass(frozen=True)
 class Wish:
     """What a copy must be to be taken over: below this folder, by this method, verified like this, and accepted by ``fresh``."""
@@ -72,16 +82,17 @@ class Wish:
 def choose(vm_name: str, found: Sequence[Underway], wish: Wish) -> CopyRecord | None:
     """The copy that is taken over; None when there is none, or only ended ones of another kind, which the clean-up removes.
 
-    Raises HypervError ``copy_underway`` for one that another run is still following, or that runs and is not what is asked for.
+    Raises AtWork for one that another run is still following, and HypervError ``copy_underway`` for one that runs and is not what is
+    asked for.
     """
     for item in found:
         if item.alive and item.name.run_id != wish.run_id:
-            raise _underway(vm_name, item, "that run is still at work", "Wait for it.")
+            raise AtWork(f"The run {item.name.run_id} is copying {vm_name!r}, and that run is still at work.", item.name.run_id,
+                         f"{tasks.FOLDER}{item.name.text}")
     fitting = [item for item in found if item.record is not None and _fits(item.record, wish)]
     for item in found:
         if item.running and item not in fitting:
-            raise _underway(vm_name, item, "it is not what this task asks for",
-                            f"Wait for it, or end it: hyperv_cleanup with run_id {item.name.run_id} and remove.")
+            raise _another(vm_name, item.name)
     return max((item.record for item in fitting if item.record is not None), key=lambda record: record.taken, default=None)
 
 
@@ -90,10 +101,10 @@ def _fits(record: CopyRecord, wish: Wish) -> bool:
             and record.verify == wish.verify and wish.fresh(record))
 
 
-def _underway(vm_name: str, item: Underway, why: str, hint: str) -> HypervError:
-    return HypervError(f"The run {item.name.run_id} is copying {vm_name!r}, and {why}.", error_code="copy_underway", hint=hint,
-                       details={"job": {"finished": not item.running, "task": f"{tasks.FOLDER}{item.name.text}",
-                                        "run_id": item.name.run_id}})
+def _another(vm_name: str, name: TaskName) -> HypervError:
+    return HypervError(f"The run {name.run_id} is copying {vm_name!r}, and it is not what this task asks for.", error_code="copy_underway",
+                       hint=f"Wait for it, or end it: hyperv_cleanup with run_id {name.run_id} and remove.",
+                       details={"job": {"finished": False, "run_id": name.run_id, "task": f"{tasks.FOLDER}{name.text}"}})
 
 
 def release(tools: shadow_lifecycle.Tools, record: CopyRecord, *, complete: bool) -> list[Leftover]:
@@ -106,8 +117,10 @@ def release(tools: shadow_lifecycle.Tools, record: CopyRecord, *, complete: bool
         return []
     contents = state_contents.read_contents(tools.writer, tools.folder)
     intents = [intent for intent in contents.intents if (intent.shadow_id or "").lower() == record.shadow_id.lower()]
-    if complete and all(intent.folders == (ntpath.dirname(record.folder),) for intent in intents):
-        return shadow_lifecycle.retire(tools, record.shadow_id, True, intents)
+    claims = [intent for intent in contents.intents
+              if intent.token == state.CLAIM and intent.run_id.lower() == record.run_id.lower()]
+    if complete and all(intent.folders == (ntpath.dirname(record.folder),) for intent in (*intents, *claims)):
+        return shadow_lifecycle.retire(tools, record.shadow_id, True, intents) or shadow_lifecycle.forget(tools, claims)
     # it tells of other copies, which may be incomplete: the clean-up looks, and takes it away
     return shadow_lifecycle.take_back(tools, record.shadow_id, True, intents)
 

@@ -20,7 +20,6 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations import
     checkpoint_choice,
     checkpoint_files,
     checkpoint_intents,
-    checkpoint_present,
     checkpoint_repair,
     destinations,
     export_checkpoint,
@@ -121,7 +120,7 @@ def run(call: Call) -> dict[str, Any]:
             finally:
                 if standing is not None and not standing.used:
                     standing.retract()
-        for leftover in checkpoint_present.told_of_lease(call, lease):
+        for leftover in lease.told(call.warn):
             entries[0]["leftovers"].append(leftover.as_result())
         return _result(entries, now) | ({"diff": _plan(now).diff()} if slots.waited else {})
 

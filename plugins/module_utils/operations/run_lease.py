@@ -145,6 +145,13 @@ class RunLease:
         if self._retracted is not None and not self._is_gone(self._retracted):
             self.leftovers.append(self._retracted)
 
+    def told(self, warn: Callable[[str], None]) -> list[Leftover]:
+        """What stayed beside a lease that could not be given back; that one is a warning only."""
+        for leftover in self.leftovers:
+            if leftover.kind == "lease":
+                warn(f"The lease of this run could not be given back; it ends by itself within minutes: {leftover.location}.")
+        return [leftover for leftover in self.leftovers if leftover.kind != "lease"]
+
     def _is_gone(self, leftover: Leftover) -> bool:
         """Whether the text went; it is tried once more when the answer was lost."""
         if self._removed is None:

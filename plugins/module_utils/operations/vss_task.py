@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -18,18 +18,20 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines i
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import Call, Plan, Step
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import (
     copy_adoption,
+    copy_claims,
     destinations,
     inventory,
     run_as,
     run_lease,
     run_slots,
     selection,
+    shadow_lifecycle,
     stored_copies,
     vss_copy,
     vss_plan,
     vss_prune,
 )
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_adoption import Wish
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_adoption import AtWork, Wish
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_record import CopyRecord
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.copy_work import Tools
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.destinations import Destination
@@ -54,7 +56,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.protection.consis
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.freshness import FoundCopy, parse_age
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import VSS_COPY
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import shadow_copies, state
-from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import StateFolder
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import Intent, StateFolder
 
 _FIRST = ("state", "volumes")
 _BEFORE_COPYING = ("disks", "cluster")
@@ -77,29 +79,99 @@ class Prepared:
     """The state folder was made and checked already, since the destination was read by a task."""
 
 
+@dataclass(frozen=True)
+class Round:
+    """What came of the machines that no other run at work is going to copy. ``awaited``: the others by GUID, with the run of each."""
+
+    result: dict[str, Any]
+    folder: StateFolder
+    awaited: Mapping[str, str]
+
+
 def run(call: Call) -> dict[str, Any]:
-    """The result of the task; ``failed`` is set when any VM failed."""
-    prepared = prepare(call)
-
-    def apply(writer: CimWriter) -> dict[str, Any]:
-        deadline = Deadline(call.clock, call.params["timeout"])
-        if not prepared.ensured:
-            state.ensure(writer, prepared.folder)
-        with RunLease(
-                writer, call.clock, prepared.folder, prepared.request.run_id, duration=_duration(call, prepared),
-                host_time=lambda: prepared.facts.system.time_now(call.clock)) as lease, _slots(call, prepared, writer, lease) as slots:
-            now = prepare(call, prepared.request.run_id) if slots.waited else prepared  # others have worked meanwhile
-            tools = Tools(writer, call.clock, call.progress, now.folder, deadline, float(call.params["vss_wait"]), now.request.identity,
-                          now.knocks_as, now.destination, slots)
-            result = _apply(call, now, tools)
-        for leftover in lease.leftovers:
-            call.warn(f"The lease of this run could not be given back; it ends by itself within minutes: {leftover.location}.")
-        return {**result, "diff": _plan(now).diff()} if slots.waited else result
-
-    result = call.conclude(_plan(prepared), apply)
-    if prepared.single and result.get("failed") and "msg" not in result:
+    """The result of the task; ``failed`` is set when any VM failed. What another run is copying is waited for, and then looked at again:
+    its copy may be what this task asks for, or it died and left one to be taken over.
+    """
+    deadline, run_id = Deadline(call.clock, call.params["timeout"]), secrets.token_hex(6)
+    done = _round(call, run_id, call.params["timeout"])
+    result = done.result
+    while done.awaited and not call.check_mode:
+        try:
+            if not copy_claims.wait(call, done.folder, done.awaited.values(), deadline):
+                break
+            later = _round(call, run_id, deadline.remaining(), frozenset(done.awaited))
+        except HypervError as error:
+            if "results" not in result:
+                raise
+            return _merged(result, _ended_by(error, result, done.awaited))  # what was achieved before is told
+        done, result = later, _merged(result, later.result)
+    if "results" not in result and result.get("failed") and "msg" not in result:
         result["msg"] = "The virtual machine was not copied."
     return result
+
+
+def _round(call: Call, run_id: str, seconds: float, only: frozenset[str] | None = None) -> Round:
+    """One look at the host, and what can be done now. ``only``: the machines that are left."""
+    prepared = prepare(call, run_id, only)
+
+    def apply(writer: CimWriter) -> dict[str, Any]:
+        nonlocal prepared
+        deadline, claim = Deadline(call.clock, seconds), _claim(call, prepared)
+        if not prepared.ensured:
+            state.ensure(writer, prepared.folder)
+        with RunLease(writer, call.clock, prepared.folder, prepared.request.run_id, duration=_duration(call, prepared),
+                      host_time=lambda: prepared.facts.system.time_now(call.clock),
+                      announce=None if claim is None else state.text_of(prepared.folder, claim)) as lease:
+            if claim is not None:
+                lease.retract(shadow_lifecycle.intent_leftover(prepared.folder, claim))
+            with _slots(call, prepared, writer, lease) as slots:
+                if slots.waited:  # others have worked meanwhile
+                    prepared = prepare(call, prepared.request.run_id, only)
+                prepared = _yielding(call, prepared, claim)
+                result = _apply(call, prepared, Tools(
+                    writer, call.clock, call.progress, prepared.folder, deadline, float(call.params["vss_wait"]),
+                    prepared.request.identity, prepared.knocks_as, prepared.destination, slots))
+        (result if prepared.single else result["results"][0])["leftovers"] += [
+            leftover.as_result() for leftover in lease.told(call.warn)]
+        return {**result, "diff": _plan(prepared).diff()} if slots.waited else result
+
+    result = call.conclude(_plan(prepared), apply)
+    return Round(result, prepared.folder, {item.machine.vm_id: item.error.run_id for item in prepared.plan.refused
+                                           if item.machine is not None and isinstance(item.error, AtWork)})
+
+
+def _claim(call: Call, prepared: Prepared) -> Intent | None:
+    """What tells other runs which machines they need not copy; None in the session."""
+    if prepared.request.identity.task is None:
+        return None
+    return copy_claims.claim_of(prepared.plan, prepared.request.run_id, prepared.facts.system.time_now(call.clock))
+
+
+def _yielding(call: Call, prepared: Prepared, claim: Intent | None) -> Prepared:
+    """The same without the machines that another run has claimed before."""
+    claimed = copy_claims.read_of_others(call.reader, prepared.folder, prepared.request.run_id, claim,
+                                         prepared.facts.system.time_now(call.clock))
+    return replace(prepared, plan=copy_claims.without_those(prepared.plan, claimed))
+
+
+def _merged(first: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
+    """What a task that waited came to: of the machines that it waited for, what was found and done then."""
+    changed = {"changed": first["changed"] or later["changed"], "diff": [*_diffs(first), *_diffs(later)]}
+    if "results" not in first:
+        return {**later, **changed}
+    told = {entry["vm"]["vm_id"]: entry for entry in later["results"]}
+    return {"run_id": first["run_id"], **changed, **_of_several([told.get(entry["vm"]["vm_id"], entry) for entry in first["results"]])}
+
+
+def _ended_by(error: HypervError, result: Mapping[str, Any], awaited: Mapping[str, str]) -> dict[str, Any]:
+    """The same when the host could not be asked again."""
+    return {"changed": False, "diff": [], "results": [
+        {**entry, **error_entry(error)} for entry in result["results"] if entry["vm"]["vm_id"] in awaited]}
+
+
+def _diffs(result: Mapping[str, Any]) -> list[Any]:
+    diff = result["diff"]
+    return diff if isinstance(diff, list) else [diff]
 
 
 def _slots(call: Call, prepared: Prepared, writer: CimWriter, lease: RunLease) -> Slots:
@@ -139,8 +211,8 @@ def _pruning(prepared: Prepared, machine: Machine, current: FoundCopy) -> Prunin
                             now=max(system.local_time, current.manifest.completed))
 
 
-def prepare(call: Call, run_id: str | None = None) -> Prepared:
-    """Read the host and decide. ``run_id``: that of a run that decides anew. Raises HypervError for what concerns the whole task
+def prepare(call: Call, run_id: str, only: frozenset[str] | None) -> Prepared:
+    """Read the host and decide; ``run_id`` is that of a task that names none. Raises HypervError for what concerns the whole task
     (destination, options, the one VM)."""
     params = call.params
     try:
@@ -152,9 +224,11 @@ def prepare(call: Call, run_id: str | None = None) -> Prepared:
     facts = inventory.read_host(call.reader, call.clock, ("state",) if at_share else _FIRST)  # volumes are read later there
     selection.warn_about_host(call, facts)
     destination = destinations.check(facts, params["destination"], identity)
-    request = vss_plan.check_request(params, destination.path, identity, run_id or secrets.token_hex(6), max_age)
+    request = vss_plan.check_request(params, destination.path, identity, run_id, max_age)
     single = bool(params["name"] or params["vm_id"])
     chosen, refused = _choose(facts, params, single)
+    if only is not None:
+        chosen, refused = tuple(machine for machine in chosen if machine.vm_id in only), ()
     folder = state.state_folder(facts.system.system_drive)
     knocks_as = identity.at_share(facts.system.name) if destination.is_share else "SYSTEM"
     found, destination, ensured = _existing(call, facts, request, destination, folder)
@@ -316,16 +390,20 @@ def _result(done: Sequence[dict[str, Any]], prepared: Prepared) -> dict[str, Any
     entry, laid open."""
     plan, request = prepared.plan, prepared.request
     entries = [*done, *(_refused(item, request) for item in plan.refused)]
-    failed = [entry for entry in entries if entry["failed"]]
     result: dict[str, Any] = {"run_id": request.run_id, "changed": any(entry["changed"] for entry in entries)}
-    if prepared.single:
-        result.update({**entries[0], "changed": result["changed"]})
-        if not failed:
-            del result["failed"]
-        return result
-    result["results"] = entries
-    if failed:
-        names = ", ".join(f"{entry['vm']['name']!r} ({entry['error_code']})" for entry in failed[:5])
-        result.update({"failed": True, "error_code": "some_failed",
-                       "msg": f"{len(failed)} of {len(entries)} virtual machines failed: {names}{', ...' if len(failed) > 5 else ''}."})
+    if not prepared.single:
+        return {**result, **_of_several(entries)}
+    result.update({**entries[0], "changed": result["changed"]})
+    if not entries[0]["failed"]:
+        del result["failed"]
     return result
+
+
+def _of_several(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """``results``, and what a task says that failed for some of them."""
+    failed = [entry for entry in entries if entry["failed"]]
+    if not failed:
+        return {"results": entries}
+    names = ", ".join(f"{entry['vm']['name']!r} ({entry['error_code']})" for entry in failed[:5])
+    return {"results": entries, "failed": True, "error_code": "some_failed",
+            "msg": f"{len(failed)} of {len(entries)} virtual machines failed: {names}{', ...' if len(failed) > 5 else ''}."}

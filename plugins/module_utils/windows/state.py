@@ -35,6 +35,8 @@ LEASES = "leases"
 ACTION = "create_shadow_copy"
 NO_VOLUME = "none"
 """The volume of an intent that announces incomplete copies and no shadow copy."""
+CLAIM = "0" * 8
+"""The token of the one intent that tells what its run, which has its lease, is going to copy."""
 _TEMPORARY = ".tmp"
 
 _ICACLS = "%SystemRoot%\\System32\\icacls.exe "
@@ -117,7 +119,7 @@ class StateFolder:
 class Intent:
     """What a run is about to create that cannot carry its mark at birth: so that a later run can tell what is ours.
 
-    ``token`` tells the intents of one run apart, also those of a retry: none ever takes the place of another. ``folders`` are those
+    ``token`` tells the intents of one run apart, also those of a retry: none but a CLAIM takes the place of another. ``folders`` are those
     in which the run may leave an incomplete copy, named ``<UTC time>_<run id>``. ``keep``: the shadow copy itself is what the run is
     for. ``writers``: it is made by diskshadow with writers, and is of another kind than those of Win32_ShadowCopy. ``shadow_id``: what came
     of it, once there is a link or it is exposed; it is part of the file's name and not of its content. ``note``: what a later run has

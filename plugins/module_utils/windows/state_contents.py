@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import ntpath
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim import wql
@@ -46,7 +46,8 @@ class Entry:
 class Contents:
     """What is there. ``links`` are the IDs that links are named by. ``damaged`` intents can be read but not understood,
     ``unfinished`` ones were being written when the run ended: nothing was created after them. ``others`` are files that announce something
-    else than a shadow copy, which their ending tells; None when nobody knows whether there are any.
+    else than a shadow copy, which their ending tells; None when nobody knows whether there are any. ``written``: when the host wrote an
+    intent, by its name in lower case, as far as that is known.
     """
 
     links: tuple[str, ...] = ()
@@ -54,6 +55,7 @@ class Contents:
     damaged: tuple[Entry, ...] = ()
     unfinished: tuple[Entry, ...] = ()
     others: tuple[Entry, ...] | None = ()
+    written: Mapping[str, datetime] = field(default_factory=dict)
 
     def intent(self, name: str) -> Intent | None:
         """One intent by its name."""
@@ -87,13 +89,13 @@ def read_strays(reader: CimReader, folder: StateFolder) -> tuple[tuple[Entry, ..
             tuple(entry for entry in saved if _SAVED.match(ntpath.basename(entry.path))))
 
 
-def read_leases(reader: CimReader, folder: StateFolder) -> tuple[LeaseFolder, ...]:
-    """The leases of runs, and what the making of some left: one request, and one more for each; one program without filters."""
+def read_leases(reader: CimReader, folder: StateFolder, *, but: str = "") -> tuple[LeaseFolder, ...]:
+    """The leases of runs but one, and what the making of some left: one request, and one more for each; one program without filters."""
     listed = _listed(reader, "Win32_Directory", folder.leases)
     if listed is None:
-        return _leases_by_program(reader, folder)
+        return tuple(one for one in _leases_by_program(reader, folder) if one.name.lower() != but.lower())
     found = []
-    for entry in listed:
+    for entry in (one for one in listed if ntpath.basename(one.path).lower() != but.lower()):
         inside = _listed(reader, "CIM_DataFile", entry.path) or ()
         found.append(_lease_folder(entry, [ntpath.basename(one.path) for one in inside]))
     return tuple(found)
@@ -163,8 +165,10 @@ def _read_by_program(reader: CimReader, folder: StateFolder, names: Sequence[Ent
                           error_code="state_dir_untrusted", hint="Look who made it and why, and remove it.")
     intents, damaged = _intents(lines, {ntpath.basename(entry.path).lower() for entry in names})
     times = {ntpath.basename(entry.path).lower(): entry.modified for entry in names}
+    written = {name.removesuffix(".json"): time for name, time in times.items() if time is not None}
     return Contents(_ids(line.strip() for line in lines), intents,
-                    tuple(Entry(f"{folder.intents}\\{name}", times.get(name.lower())) for name in damaged), _unfinished(names))
+                    tuple(Entry(f"{folder.intents}\\{name}", times.get(name.lower())) for name in damaged), _unfinished(names),
+                    written=written)
 
 
 def _intents(lines: Iterable[str], names: Iterable[str]) -> tuple[tuple[Intent, ...], tuple[str, ...]]:

@@ -104,12 +104,12 @@ def test_a_lost_controller_is_waited_for_as_long_as_its_lease_lasts(slow: Runner
     lost = copy(slow, run_id="monday")
     back(slow)
     assert (lost["failed"], lost["error_code"]) == (True, "unreachable")
-    assert held(slow) == {"shadows": 1, "tasks": 1, "s": 1, "intents": 1, "jobs": 1, "leases": 1}
-    refused = copy(slow, run_id="tuesday")
+    assert held(slow) == {"shadows": 1, "tasks": 1, "s": 1, "intents": 2, "jobs": 1, "leases": 1}
+    refused = copy(slow, run_id="tuesday", timeout=60)
     assert (refused["error_code"], refused["job"]["run_id"], refused["changed"]) == ("copy_underway", "monday", False)
-    let(slow, 40 * 60)
     adopted = copy(slow, run_id="wednesday")
-    assert (adopted["changed"], adopted["manifest"]["run_id"]) == (True, "monday")
+    assert (adopted["changed"], adopted["adopted"], adopted["manifest"]["run_id"]) == (True, True, "monday")
+    assert any("waiting for the run monday" in line for line in slow.told.progress)
     assert held(slow) == {}
 
 

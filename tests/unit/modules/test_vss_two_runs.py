@@ -60,12 +60,29 @@ def test_two_machines_of_one_volume_are_copied_by_two_runs_at_once(start: Start)
     assert left(runner) == []
 
 
-def test_the_same_machine_is_copied_once_or_twice_and_never_halfway(start: Start) -> None:
-    runner = begin(start)
-    results = [result["results"][0] for result in both(runner, {"names": ["a"], "run_id": "one"}, {"names": ["a"], "run_id": "two"})]
-    assert {result.get("error_code") for result in results} <= {None, "copy_underway"}
-    assert any(not result["failed"] for result in results)
-    assert left(runner) == []
+def test_what_another_run_is_going_to_copy_is_copied_once(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other run comes while this one copies its first machine, copies what it has for itself, and waits for the rest in vain."""
+    runner = begin(start, vms=(machine("a"), machine("b"), machine("c")))
+    met: list[dict[str, Any]] = []
+    usual = TestClock.sleep
+
+    def sleep(clock: TestClock, seconds: float) -> None:
+        usual(clock, seconds)
+        if not met and runner.running.host.processes.running():
+            met.append({})
+            met.append(copy(Runner(runner.fleet, runner.running), names=["a", "b", "c"], run_id="two", timeout=600))
+
+    monkeypatch.setattr(TestClock, "sleep", sleep)
+    first = copy(runner, names=["a", "b"], run_id="one")
+    told = {entry["vm"]["name"]: (entry["changed"], entry.get("error_code")) for entry in met[1]["results"]}
+    assert told == {"a": (False, "copy_underway"), "b": (False, "copy_underway"), "c": (True, None)}
+    assert {entry["job"]["run_id"] for entry in met[1]["results"] if entry["failed"]} == {"one"}
+    assert [(entry["changed"], entry["failed"]) for entry in first["results"]] == [(True, False)] * 2
+    assert copy(runner, names=["a", "b", "c"])["changed"] is False
+    with runner.fleet.locked():
+        files = runner.running.host.files
+        copies = [len(list(files.children(folder))) for folder in files.children(files.resolve("E:\\Backup\\HV01"))]
+    assert (copies, left(runner)) == ([1, 1, 1], [])
 
 
 def test_a_backup_of_everything_that_meets_a_restore_drill_leaves_its_machine_alone(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
