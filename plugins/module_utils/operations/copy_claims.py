@@ -29,7 +29,8 @@ _PAUSES = (5.0, 10.0, 20.0, 40.0, 60.0)
 
 def claim_of(plan: CopyPlan, run_id: str, now: datetime) -> Intent:
     """The claim of a run. A retry of the run has the lease alone, and so its claim takes the place of the first one's."""
-    return Intent(run_id, state.CLAIM, now, state.NO_VOLUME, (), tuple(sorted({_folder(item) for item in (*plan.jobs, *plan.adoptions)})))
+    folders = {*map(_folder, plan.jobs), *map(_folder, plan.adoptions)}
+    return Intent(run_id, state.CLAIM, now, state.NO_VOLUME, (), tuple(sorted(folders)))
 
 
 def _folder(item: Job | Adoption) -> str:
