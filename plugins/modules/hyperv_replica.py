@@ -143,7 +143,8 @@ options:
       - When it calls itself otherwise than O(server) says, that is a warning. A node of a cluster does behind its Replica Broker.
     type: str
   wait:
-    description: Wait until the first copy, or a resynchronisation, is done.
+    description:
+      - Wait until the first copy, or a resynchronisation, is done. What was resumed is waited for until a change has arrived.
     type: bool
     default: true
   timeout:

@@ -26,9 +26,11 @@ _STATES: Mapping[int, str] = {
     32768: "paused", 32769: "saved", 32770: "starting", 32771: "snapshotting", 32773: "saving", 32774: "stopping",
     32776: "pausing", 32777: "resuming",
 }
+REMOVING, MERGING = "deleting_checkpoint", "merging_disks"
+"""What ``Machine.busy`` says while a checkpoint goes, and while its disks are merged."""
 _BUSY: Mapping[int, str] = {
-    32768: "creating_checkpoint", 32769: "applying_checkpoint", 32770: "deleting_checkpoint", 32771: "waiting_to_start",
-    32772: "merging_disks", 32773: "exporting", 32774: "migrating",
+    32768: "creating_checkpoint", 32769: "applying_checkpoint", 32770: REMOVING, 32771: "waiting_to_start", 32772: MERGING,
+    32773: "exporting", 32774: "migrating",
 }
 _HEALTH: Mapping[int, str] = {5: "ok", 20: "major_failure", 25: "critical"}
 _REPLICATION_MODES: Mapping[int, str] = {0: "none", 1: "primary", 2: "replica", 3: "test_replica", 4: "extended_replica"}

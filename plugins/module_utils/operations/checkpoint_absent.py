@@ -17,7 +17,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoint
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoint_tree import Node
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoints import Checkpoint
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.jobs import Job, JobFailed
-from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import MERGING, REMOVING, Machine
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.summary import RunningJob
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import Call, Plan, Step
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import (
@@ -41,7 +41,6 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkp
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.freshness import parse_age
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import state
 
-_REMOVING = "deleting_checkpoint"
 _GOING_ON = (72, MERGE_JOB)
 
 
@@ -111,7 +110,7 @@ def prepare(call: Call) -> Prepared:
     chosen, refused = [], []
     for machine in choice.machines:
         try:
-            chosen.append(Doomed(machine, checkpoint_rules.choose(facts, machine, rules), machine.busy == "merging_disks"))
+            chosen.append(Doomed(machine, checkpoint_rules.choose(facts, machine, rules), machine.busy == MERGING))
         except HypervError as error:
             refused.append((machine, error))
     if not call.params["wait"]:
@@ -127,7 +126,7 @@ def prepare(call: Call) -> Prepared:
 
 def _without_waiting(call: Call, facts: CheckpointFacts, chosen: Sequence[Doomed]) -> tuple[CheckpointFacts, list[Doomed]]:
     """One removal of each machine at a time: none where one goes on, or its merge, else the first."""
-    if any(one.machine.busy in (_REMOVING, "merging_disks") for one in chosen):
+    if any(one.machine.busy in (REMOVING, MERGING) for one in chosen):
         facts = replace(facts, host=inventory.read_more(call.reader, facts.host, ("summary",)))
     found = []
     for one in chosen:
@@ -176,8 +175,7 @@ def _look_closer(call: Call, facts: CheckpointFacts, chosen: Sequence[Doomed], r
 
 def _check(facts: CheckpointFacts, machine: Machine, rules: Rules, repair: Repair) -> None:
     """A merge, and another removal, are waited for; anything else that works on the machine is a reason to stop (operations 0.8, F-09)."""
-    if machine.busy not in ("merging_disks", _REMOVING):
-        checkpoint_plan.refuse_busy(facts, machine)
+    checkpoint_plan.refuse_busy(facts, machine, waited_for=(MERGING, REMOVING))
     repair.refuse_at_work(machine)
     if rules.checkpoint_id is None:
         checkpoint_plan.refuse_missing(facts, machine)

@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoints import Checkpoint
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.disks import ChainLink
-from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import MERGING, Machine
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import checkpoint_facts
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_facts import CheckpointFacts
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import checkpoint_marks
@@ -50,7 +50,7 @@ class Finding:
 def merging(facts: CheckpointFacts, machine: Machine) -> bool:
     """A merge of the machine is under way, by its state or by its jobs as far as they were read."""
     summary = (facts.host.summaries or {}).get(machine.vm_id)
-    return machine.busy == "merging_disks" or any(job.job_type == MERGE_JOB for job in (summary.jobs if summary else ()))
+    return machine.busy == MERGING or any(job.job_type == MERGE_JOB for job in (summary.jobs if summary else ()))
 
 
 def differencing_leaves(facts: CheckpointFacts, machine: Machine) -> tuple[str, ...]:

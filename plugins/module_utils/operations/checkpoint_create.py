@@ -27,6 +27,8 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.protection.checkp
 
 PRODUCTION_ONLY, PRODUCTION, STANDARD = "production_only", "production", "standard"
 _END = 30.0
+_BEGINS = 5.0
+"""Seconds after a lost answer: a creation that was begun shows as one by then, and is not begun again."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ def _only_begin(tools: Tools, work: Work, made: Made) -> Checkpoint | None:
         job = _begin(tools, work, made)
     except OutcomeUnknown as error:
         tools.progress(f"{work.machine.name}: {error.message} Looking what came of it.")
+        tools.clock.sleep(_BEGINS)
         checkpoint_steps.idle(tools, work.machine)
         job = None
     if job is None:
@@ -146,6 +149,7 @@ def _create(tools: Tools, work: Work, made: Made, *, begun: bool = False) -> Che
                     return found[0]
         except (OutcomeUnknown, NotFound) as error:
             tools.progress(f"{work.machine.name}: {error.message} Looking what came of it.")
+            tools.clock.sleep(_BEGINS)
             if not checkpoint_steps.idle(tools, work.machine):
                 raise OutcomeUnknown(f"{what}: the host still works on the machine, and nobody can tell what will come of it.",
                                      hint="Look with hyperv_checkpoint_info when it is idle.") from error

@@ -4,14 +4,15 @@
 """The decision before a checkpoint is made: is it there already, can it be made, of which kind does it become (operations 2.2, 2.3)."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoint_service import POLICY_NUMBERS
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoint_tree import Node
-from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoints import Checkpoint
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import MERGING, REMOVING, Machine
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import checkpoint_facts, inventory
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_create import (
     PRODUCTION,
@@ -85,10 +86,18 @@ def present(facts: CheckpointFacts, machine: Machine, wanted: Wanted) -> Node | 
         raise HypervError(f"{machine.name!r} has a checkpoint named {wanted.name!r} that is not ours.", error_code="checkpoint_name_taken",
                           hint="Choose another name: two of one name can be told apart by their GUIDs only.",
                           details={"candidates": [node.checkpoint.checkpoint_id for node in named]})
-    if ours and wanted.kind == PRODUCTION_ONLY and ours[0].checkpoint.saved_state:
-        raise HypervError(f"The checkpoint {wanted.name!r} of {machine.name!r} is a standard one, and kind is production_only.",
+    if ours and _is_of_other_kind(ours[0].checkpoint, wanted.kind):
+        kind = checkpoint_facts.kind_of(ours[0].checkpoint)
+        raise HypervError(f"The checkpoint {wanted.name!r} of {machine.name!r} is a {kind} one, and kind is {wanted.kind}.",
                           error_code="checkpoint_of_other_kind", hint="Remove it, or choose another name.")
     return ours[0] if ours else None
+
+
+def _is_of_other_kind(one: Checkpoint, kind: str) -> bool:
+    """Memory makes a standard checkpoint (D-11); one of a machine that was off has none, and is as good as either."""
+    if kind == PRODUCTION_ONLY:
+        return bool(one.saved_state)
+    return kind == STANDARD and not one.saved_state and checkpoint_facts.consistency_of(one) != "image"
 
 
 def plan(facts: CheckpointFacts, machine: Machine, wanted: Wanted, repair: Repair, locations: Mapping[str, bool | None]) -> Planned:
@@ -135,15 +144,22 @@ def _policy_for(facts: CheckpointFacts, machine: Machine, kind: str, own: str | 
     return own if machine.state == "off" else kind
 
 
-def refuse_busy(facts: CheckpointFacts, machine: Machine) -> None:
-    """Raise HypervError ``vm_busy`` when the host, or a job, works on the machine."""
+_JOB_OF = {REMOVING: 72, MERGING: 50}
+
+
+def refuse_busy(facts: CheckpointFacts, machine: Machine, *, waited_for: Collection[str] = ()) -> None:
+    """Raise HypervError ``vm_busy`` when the host, or a job, works on the machine. ``waited_for``: what it may be doing,
+    REMOVING or MERGING, since that is waited for later."""
     summary = (facts.host.summaries or {}).get(machine.vm_id)
+    tolerated = {_JOB_OF[busy] for busy in waited_for}
     for job in summary.jobs if summary else ():
+        if job.job_type in tolerated:
+            continue
         if job.job_type in WORKING_JOBS or 90 <= (job.job_type or 0) <= 125:
             told = {"id": job.instance_id, "type": job.job_type, "percent": job.percent}
             raise HypervError(f"A job works on {machine.name!r}: {WORKING_JOBS.get(job.job_type or 0, 'replication')}.",
                               error_code="vm_busy", hint="Wait until it has ended.", details={"job": told})
-    if machine.busy is not None:
+    if machine.busy is not None and machine.busy not in waited_for:
         raise HypervError(f"The host is working on {machine.name!r}: {machine.busy}.", error_code="vm_busy",
                           hint="Wait until that is done.")
 

@@ -49,7 +49,7 @@ REMEDIES: Mapping[str, str] = {
     "service_not_automatic": "Set the start type to automatic: after a restart of the host it would not run.",
     "volume_space": "Free space on the volume: below 20 % no shadow copy is made there.",
     "volumes": "Put the account into Administrators: free space cannot be judged without the volumes.",
-    "replica_listener": "See the event log of Hyper-V; hyperv_replica_server says what keeps the listener from running.",
+    "replica_listener": "See the event log of Hyper-V; hyperv_replica_server in check mode says what is in the way.",
     "firewall": "Enable the rule of the replica listener: hyperv_replica_server does, unless a group policy forbids it.",
     "cluster": "Look whether the cluster service runs and the account may ask it.",
     "state_folder": "Run once with write_test, or see what a link or a foreign folder does at this place.",
@@ -256,6 +256,8 @@ def _replica(facts: Facts) -> Iterator[Check]:
     if seen is None:
         if facts.replica.denied:
             yield Check("firewall", UNKNOWN, f"The firewall could not be asked: {_why(facts.replica)}.")
+        elif not facts.replica.absent:
+            yield Check("replica_listener", UNKNOWN, f"Whether the host is a replica server is not known: {_why(facts.replica)}.")
         return
     if not seen.enabled:
         return

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -35,12 +36,14 @@ _GONE_WRONG = ("critical", "waiting_for_resynchronization", "suspended", "resync
 
 @dataclass
 class Done:
-    """What became of one machine. ``done``: the steps that the host has shown to be done."""
+    """What became of one machine. ``done``: the steps that the host has shown to be done. ``arrived``: when the last change had arrived
+    before."""
 
     work: Work
     done: list[str] = field(default_factory=list)
     error: HypervError | None = None
     leftovers: list[Leftover] = field(default_factory=list)
+    arrived: datetime | None = None
 
 
 def test_connection(reader: CimReader, target: Target, clock: Clock, progress: Callable[[str], None]) -> None:
@@ -69,9 +72,11 @@ def _unreachable(target: Target, reason: str, error: HypervError) -> HypervError
 
 def carry_out(tools: Tools, side: Side, work: Work, asked: Asked) -> Done:
     """Every step but the waiting; errors are in the answer."""
-    done = Done(work)
+    before = side.relation(work.machine.vm_id)
+    done = Done(work, arrived=None if before is None else before.last_replicated)
     try:
         if work.writes:
+            replica_steps.refuse_late(tools, work.machine)
             replica_steps.quiet(tools, work.machine)
         for step in work.steps:
             if step != states.WAIT:
@@ -284,7 +289,9 @@ def wait(reader: CimReader, clock: Clock, waiting: Sequence[Done], *, deadline: 
 def _settled(reader: CimReader, one: Done) -> bool:
     relation = replica_facts.read_relation(reader, one.work.machine.vm_id)
     state = states.NONE if relation is None else relation.state
-    if state == "replicating":
+    if state == "replicating" and relation is not None:
+        if states.RESUME in one.done and relation.last_replicated == one.arrived:
+            return False  # the host calls it so before it has tried: only a change that arrives shows that it is true
         one.done.append(states.WAIT)
         return True
     if state in _GONE_WRONG or state == states.NONE or state == "ready":

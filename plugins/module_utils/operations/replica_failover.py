@@ -15,7 +15,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.errors import Hyp
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import replica_server
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoints import Checkpoint
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.identity import as_guid
-from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import MERGING, Machine
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.replica_server import ServerFacts
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import Call, Host, Plan, Step
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import (
@@ -34,8 +34,6 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replic
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_turning import Hosts, Turn, Turned
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vm_result import iso
 
-MERGING = "merging_disks"
-"""Recovery points that go are merged all the time: that is waited for."""
 LATEST, LATEST_APPLICATION = "latest", "latest_application_consistent"
 
 
@@ -92,7 +90,7 @@ def choose(side: Side, params: Any) -> Choice:
 
 
 def _decide(call: Call, side: Side, other: Side | None, machine: Machine, wish: Wish, back: _Back) -> Turn:
-    if machine.busy is not None and machine.busy != MERGING:
+    if machine.busy is not None and machine.busy != MERGING:  # recovery points that go are merged all the time: that is waited for
         raise HypervError(f"The host is working on {machine.name!r}: {machine.busy}.", error_code="vm_busy",
                           hint="Wait until that is done.")
     pair = Pair(None if other is None else replica_turning.end_of(other, machine.vm_id), replica_turning.end_of(side, machine.vm_id))

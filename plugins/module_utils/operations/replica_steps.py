@@ -76,6 +76,13 @@ def _carried_out(tools: Tools, what: str, job: Reference | None) -> HypervError 
     return None
 
 
+def refuse_late(tools: Tools, machine: Machine) -> None:
+    """Before anything is begun with a machine that could not come to its end. Raises HypervError ``timeout``."""
+    if tools.deadline.expired():
+        raise HypervError(f"The time for this task was over before anything was done with {machine.name!r}.", error_code="timeout",
+                          hint="Raise timeout, or run the task again for those that are left.")
+
+
 def quiet(tools: Tools, machine: Machine) -> None:
     """Wait until no job of replication works on a machine: one of a run that died goes on. Jobs that only send or apply do not count."""
     if machine.settings is None:

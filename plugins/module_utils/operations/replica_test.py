@@ -163,6 +163,7 @@ def _foreseen(call: Call, drill: Drill) -> list[str]:
 def _carry_out(call: Call, tools: Tools, prepared: Prepared, drill: Drill) -> Drilled:
     drilled = Drilled(drill)
     try:
+        replica_steps.refuse_late(tools, drill.machine)
         if drill.old is not None:
             _remove(tools, drill.machine, drill.old)
             drilled.done.append("remove_test")

@@ -121,7 +121,9 @@ def carry_out(hosts: Hosts, turn: Turn) -> Turned:
     """Step after step, each chosen from what both hosts say then; errors are in the answer."""
     turned = Turned(turn, turn.pair)
     try:
-        if turn.steps:  # what an earlier run began comes to its end first, and may change what is next
+        if turn.steps:
+            replica_steps.refuse_late(hosts.target, turn.machine)
+            # what an earlier run began comes to its end first, and may change what is next
             for tools, side in ((hosts.source, hosts.other), (hosts.target, hosts.side)):
                 machine = side.machine(turn.machine.vm_id) if side is not None else None
                 if tools is not None and machine is not None:
@@ -131,6 +133,9 @@ def carry_out(hosts: Hosts, turn: Turn) -> Turned:
             step = replica_pair.next_step(turned.pair, turn.wish)
             if step is None:
                 break
+            if step not in turn.steps:  # what nobody has seen in the plan, nor checked for it
+                raise HypervError(f"The states of {turn.machine.name!r} have changed since they were looked at: the next step would be "
+                                  f"{step}.", error_code="pair_changed", hint="Run the task again.")
             _STEPS[step](hosts, turn, turned)
             if step != replica_pair.WAIT:
                 turned.done.append(step)
@@ -138,6 +143,9 @@ def carry_out(hosts: Hosts, turn: Turn) -> Turned:
     except HypervError as error:
         turned.error = replica_apply.with_issues(hosts.target.writer, turn.machine.vm_id, error)
         turned.error.details.setdefault("pair", pair_result(turned.pair))
+        if replica_pair.SHUT_DOWN in turned.done and replica_pair.FAIL_OVER not in turned.done:
+            turned.error.hint = (f"{error.hint or ''} The primary was shut down for this and is off: run the task again to go on, or with "
+                                 "action: cancel, and start it there.").strip()
     return turned
 
 

@@ -178,6 +178,18 @@ def test_a_lost_answer_never_makes_a_second_checkpoint(start: Start, method: str
     assert ([one.name for one in machine(runner).checkpoints.values()], machine(runner).policy) == (["before-patch"], 3)
 
 
+@pytest.mark.parametrize(("state", "code"), [("running", "checkpoint_of_other_kind"), ("off", None)])
+def test_a_checkpoint_without_memory_is_no_standard_one(start: Start, state: str, code: str | None) -> None:
+    runner = start(volumes=VOLUMES, vms=(web(state=state),))
+    runner.run(hyperv_checkpoint, **MAKE)
+    try:
+        changed = runner.run(hyperv_checkpoint, **MAKE, kind="standard")["changed"]
+    except HypervError as error:
+        assert error.error_code == code
+    else:
+        assert (changed, code) == (False, None)
+
+
 def test_two_new_checkpoints_and_no_answer_that_says_which_is_ours(start: Start) -> None:
     runner = start(volumes=VOLUMES, vms=(web(),))
     host = runner.running.host

@@ -12,6 +12,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.errors import Hyp
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_merge import expected
 from ansible_collections.agentless.hyperv.plugins.modules import hyperv_checkpoint
 from simulator.hyperv.checkpoints import Wish
+from simulator.hyperv.ids import system_ref
 from simulator.hyperv.spec import CheckpointSpec, VmSpec
 from simulator.windows.spec import VolumeSpec
 
@@ -111,6 +112,19 @@ def test_an_earlier_merge_is_waited_for_beside_a_removal_from_another_machine(st
     result = runner.run(hyperv_checkpoint, names=["all"], state="absent", pattern="*")
     assert [(entry["changed"], entry["merged"]) for entry in result["results"]] == [(True, True), (False, True)]
     assert chain(runner) == 1
+
+
+def test_nothing_is_removed_beside_a_backup_that_runs_while_disks_are_merged(start: Start) -> None:
+    runner = runner_of(start, theirs("backup", 1, kind="recovery"), ours("a", 2, parent="backup"))
+    remove(runner, checkpoint_name="a", wait_for_merge=False)
+    host = runner.running.host
+    host.hyperv.knobs.merge_seconds = 600.0
+    host.clock.advance(6)
+    host.hyperv.jobs.start(170, 300.0, [system_ref(VM)], cancellable=False)
+    before = host.changes
+    with pytest.raises(HypervError) as caught:
+        remove(runner, checkpoint_id=guid(1))
+    assert (machine(runner).busy, caught.value.error_code, host.changes, names(runner)) == ("merging", "vm_busy", before, ["backup"])
 
 
 def test_two_branches_from_one_file_stay_and_nobody_waits_for_ever(start: Start) -> None:

@@ -15,7 +15,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import rep
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import machine_reference
 from ansible_collections.agentless.hyperv.plugins.modules import hyperv_replica, hyperv_replica_failover, hyperv_replica_info
 from simulator.hyperv.spec import IntegrationSpec
-from unit.modules.replica_pair import SERVER, SQL, WEB, advance, changes, knobs, machine, network, spec, vm
+from unit.modules.replica_pair import HTTP, SERVER, SQL, WEB, advance, changes, knobs, machine, network, spec, vm
 
 StartPair = Callable[..., tuple[Any, Any]]
 PLANNED = {"action": "planned", "name": "sql01", "peer": "hv01", "shutdown": "turn_off"}
@@ -81,6 +81,25 @@ def test_the_guest_is_shut_down_and_one_that_does_not_answer_is_left_alone(start
     assert {one["vm"]["name"]: (one.get("error_code"), len(one["steps"])) for one in done["results"]} == {
         "sql01": (None, 5), "web01": ("guest_shutdown_refused", 0)}
     assert (machine(hv01, WEB).state, machine(hv02, WEB).replication_mode) == ("running", 2)
+
+
+def test_when_the_time_is_over_nothing_more_is_begun(pair: tuple[Any, Any]) -> None:
+    hv01, hv02 = pair
+    before = changes(hv01, hv02)
+    ends = (hv02.run(hyperv_replica_failover, **PLANNED, timeout=0), fail_over(hv02, action="test", timeout=0),
+            hv01.run(hyperv_replica, name="sql01", frequency=300, timeout=0))
+    assert [(one["error_code"], one["steps"]) for one in ends] == [("timeout", [])] * 3
+    assert (changes(hv01, hv02), machine(hv01).state) == (before, "running")
+
+
+def test_a_primary_that_was_shut_down_in_vain_is_told(pair: tuple[Any, Any]) -> None:
+    _hv01, hv02 = pair
+    firewall = hv02.running.host.firewall
+    with hv02.fleet.locked():
+        firewall.set_enabled(firewall.get(HTTP), False)
+    result = hv02.run(hyperv_replica_failover, **PLANNED)
+    assert (result["failed"], result["steps"]) == (True, ["shut_down_source"])
+    assert "shut down for this and is off" in result["hint"]
 
 
 def test_a_planned_failover_between_hosts_of_2012r2(start_pair: StartPair) -> None:
@@ -177,9 +196,20 @@ def test_the_old_primary_overwrites_nothing_when_it_is_back(pair: tuple[Any, Any
     with pytest.raises(HypervError) as raised:
         hv01.run(hyperv_replica, name="sql01", peer="hv02", state="absent", remove_replica_vm=True)
     assert (raised.value.error_code, changes(hv01, hv02)) == ("replica_took_over", before)
-    hv01.run(hyperv_replica, name="sql01", allow_resync=True)  # nobody asks the other host, which refuses by itself
-    advance(hv01, 3600)
-    assert (machine(hv01).relations[0].state, machine(hv02).relations[0].state) == (8, 6)
+    result = hv01.run(hyperv_replica, name="sql01", allow_resync=True)  # nobody asks the other host, which refuses by itself
+    assert (result["error_code"], machine(hv02).relations[0].state) == ("replication_interrupted", 6)
+
+
+def test_a_failover_that_came_to_nothing_meanwhile_is_not_begun_anew(pair: tuple[Any, Any]) -> None:
+    """Another point than the one that was asked for might be taken."""
+    hv01, hv02 = pair
+    lose(hv01)
+    with hv02.fleet.locked():
+        relation = machine(hv02).relations[0]
+        relation.state = 12
+        hv02.running.host.clock.call_later(20, lambda: setattr(relation, "state", 3))
+    result = fail_over(hv02, action="unplanned", confirm_primary_down=True)
+    assert (result["error_code"], result["steps"], relation.state) == ("pair_changed", [], 3)
 
 
 def test_to_an_older_point_committed_and_reversed_when_the_primary_is_back(pair: tuple[Any, Any]) -> None:
