@@ -19,7 +19,10 @@ positional: _input, entries
 options:
   _input:
     description:
-      - The virtual machines, as RV(agentless.hyperv.hyperv_vm_info#module:vms). Only their C(vm_id), C(name) and C(notes) are used.
+      - The virtual machines, as RV(agentless.hyperv.hyperv_vm_info#module:vms). Only their C(vm_id), C(name), C(notes),
+        C(replication_mode) and C(state) are used.
+      - A replica is left out, whatever matches it, since its primary is what is protected. So one list of names serves both hosts of
+        a pair. One that runs, after a failover, is not left out.
       - A machine whose notes bear the mark of a restore drill or of a test failover goes again soon, and is left out whatever matches it.
     type: list
     elements: dict
@@ -113,7 +116,8 @@ _value:
       returned: always
     unprotected: {description: Virtual machines that no entry matches., type: list, elements: dict, returned: always}
     left_out:
-      description: Virtual machines of the policy V(none), and those that a restore drill or a test failover of this collection has made.
+      description:
+        - Virtual machines of the policy V(none), replicas, and those that a restore drill or a test failover of this collection has made.
       type: list
       elements: dict
       returned: always
@@ -134,6 +138,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.protection import
     restore_marks,
     retention,
 )
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report_facts import REPLICAS
 
 ACCOUNT_OPTIONS = frozenset({"run_as_user", "run_as_password"})
 _COPYING = frozenset({"destination", "max_age", "rpo", "run_id", "keep", "timezone", "verify", "timeout", "host_limit", "volume_limit",
@@ -275,8 +280,12 @@ def _label(vm: Mapping[str, Any]) -> dict[str, Any]:
     return {"vm_id": vm["vm_id"], "name": vm["name"]}
 
 
-def _goes_soon(vm: Mapping[str, Any]) -> bool:
-    """True for a machine that another job of ours has made for a proof, and takes away again."""
+def _is_none_of_its_own(vm: Mapping[str, Any]) -> bool:
+    """True for a replica, and for a machine that another job of ours has made for a proof, and takes away again. A replica that runs has
+    taken over, and nobody protects it yet: that is not passed over."""
+    mode = vm.get("replication_mode")
+    if mode in REPLICAS and (mode == "test_replica" or vm.get("state") != "running"):
+        return True
     mark = restore_marks.mark_of(vm["vm_id"], vm.get("notes"))
     return (mark is not None and mark.mode == restore_marks.DRILL) or replica_marks.is_test(vm.get("notes"), vm["vm_id"])
 
@@ -438,8 +447,8 @@ def read_policies(given: Any, defaults: Mapping[str, Any], entries: Sequence[Ent
 def make_plan(vms: Sequence[Mapping[str, Any]], entries: Sequence[Entry], policies: Mapping[str, Task],
               elsewhere: Sequence[Mapping[str, Any]], *, missing_fails: bool = True, hooks: Sequence[Hook] = ()) -> dict[str, Any]:
     """Give every VM to the first entry that matches it."""
-    left_out = [_label(vm) for vm in vms if _goes_soon(vm)]
-    unclaimed = {vm["vm_id"]: _label(vm) for vm in vms if not _goes_soon(vm)}
+    left_out = [_label(vm) for vm in vms if _is_none_of_its_own(vm)]
+    unclaimed = {vm["vm_id"]: _label(vm) for vm in vms if not _is_none_of_its_own(vm)}
     missing: list[str] = []
     tasks: dict[str, Task] = {}
     for entry in entries:

@@ -143,14 +143,13 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines i
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import inventory as facts_of
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vm_result import host_result, vm_result
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.host_names import Listed, unique_names, without_doubles
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report_facts import REPLICAS
 from ansible_collections.agentless.hyperv.plugins.plugin_utils.connection import Connection, describe
 from ansible_collections.agentless.hyperv.plugins.plugin_utils.driver import printable
 from ansible_collections.agentless.hyperv.plugins.plugin_utils.fleet_reader import read_fleet
 from ansible_collections.agentless.hyperv.plugins.plugin_utils.kerberos import kerberos_available
 from ansible_collections.agentless.hyperv.plugins.plugin_utils.options import set_options
 
-ROLES = ("replica", "test_replica", "extended_replica")
-"""Replication modes of what is no virtual machine of its own."""
 ANY_DESTINATION = "X:\\any"
 """Which policy a virtual machine has does not depend on where its copies go, so nothing that a policy says is looked at here."""
 
@@ -247,8 +246,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
         def read(reader: CimReader, clock: Clock) -> dict[str, Any]:
             facts = facts_of.read_host(reader, clock, gather)
-            return {"host": host_result(facts), "vms": [
-                {**vm_result(facts, machine, gather), "replication_mode": machine.replication_mode} for machine in facts.machines]}
+            return {"host": host_result(facts), "vms": [vm_result(facts, machine, gather) for machine in facts.machines]}
 
         found: dict[str, dict[str, Any]] = {}
         for name, answer in read_fleet(connections, read, SystemClock(), self.get_option("workers")).items():
@@ -283,8 +281,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             return {}
         named = variables.get("backup_policies")
         policies = {str(policy): {"destination": ANY_DESTINATION} for policy in (named if isinstance(named, Mapping) else ())}
-        own = [vm for vm in answer["vms"] if vm["replication_mode"] not in ROLES]
-        plan = backup_plan(own, entries, policies, default, {"destination": ANY_DESTINATION})
+        plan = backup_plan(answer["vms"], entries, policies, default, {"destination": ANY_DESTINATION})
         for problem in plan["problems"]:
             self.display.warning(printable(f"{name}: the policies are not known: {problem}"))
         if plan["problems"]:
@@ -329,7 +326,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
 
 def _listed(host: str, told: Mapping[str, Any], vm: Mapping[str, Any]) -> Listed:
-    role = vm["replication_mode"] if vm["replication_mode"] in ROLES else ""
+    role = vm["replication_mode"] if vm["replication_mode"] in REPLICAS else ""
     return Listed(host, vm["vm_id"], vm["name"], role, told["name"], (vm.get("cluster") or {}).get("owner_node"))
 
 

@@ -117,6 +117,10 @@ vm:
     health: {description: "V(ok), V(major_failure) or V(critical).", type: str, returned: always}
     busy: {description: "What the host is doing to it, such as V(merging_disks).", type: str, returned: always}
     storage_offline: {description: Whether the storage of its configuration cannot be reached., type: bool, returned: always}
+    replication_mode:
+      description: V(none), V(primary), V(replica), V(test_replica) or V(extended_replica).
+      type: str
+      returned: always
     uptime: {description: Seconds since it started., type: int, returned: always}
     last_state_change: {description: When the state changed last., type: str, returned: always}
     last_backup: {description: Last successful backup that the host knows of., type: str, returned: always}

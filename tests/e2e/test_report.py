@@ -62,6 +62,8 @@ def test_a_fleet_in_the_morning(site: tuple[Fleet, dict[str, Any]], controller: 
     fleet, hosts = site
     inventory = controller.inventory(hosts, VARIABLES)
     night = controller.play(BACKUP, inventory, "--limit", "hv01,hv02", "-e", "backup_set_stats=true")
+    assert {entry["vm"]["name"] for entry in night.one(KEEP, "hv02")["ansible_stats"]["data"]["backup_results_by_host"]["hv02"]} == {
+        "web01", "web02", "sql-gone"}  # and not the replica of sql01
     handed = controller.folder / "handed.json"  # what a job of AWX gets of the one before, as extra variables
     handed.write_text(json.dumps(night.one(KEEP, "hv02")["ansible_stats"]["data"]), encoding="utf-8")
     folder = controller.folder / "report"

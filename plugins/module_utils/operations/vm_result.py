@@ -74,6 +74,7 @@ def _state(machine: Machine) -> dict[str, Any]:
         "vm_id": machine.vm_id, "name": machine.name, "state": machine.state, "enabled_state": machine.enabled_state,
         "other_state": machine.other_state if machine.state == "other" else None,
         "health": machine.health, "busy": machine.busy, "storage_offline": machine.storage_offline,
+        "replication_mode": machine.replication_mode,
         "uptime": None if machine.uptime_ms is None else machine.uptime_ms // 1000,
         "last_state_change": iso(machine.state_changed), "last_backup": iso(machine.last_backup),
         "generation": settings.generation if settings else None, "version": settings.version if settings else None,

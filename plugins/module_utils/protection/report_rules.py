@@ -98,8 +98,8 @@ def judge(case: Case, limits: Limits) -> tuple[Problem, ...]:
 
 
 def status_of(vm: VmFacts, problems: tuple[Problem, ...]) -> str:
-    """One word for a VM; problems of the machine itself do not change that of one that was left out."""
-    if vm.protection == LEFT_OUT:
+    """One word for a VM; problems of the machine itself do not change that of one that was left out, but that of a replica."""
+    if vm.protection == LEFT_OUT and not vm.is_replica:
         return "left_out"
     if problems:
         return _status(problems[0].code)

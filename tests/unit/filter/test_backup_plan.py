@@ -57,6 +57,17 @@ def test_the_first_entry_that_matches_wins(entries: Any, wanted: dict[str, list[
     assert planned(vms("sql01", "SQL02", "web[1]", "a*b"), entries) == wanted
 
 
+@pytest.mark.parametrize(("mode", "state", "left_out"), [
+    ("replica", "off", True), ("extended_replica", "off", True), ("test_replica", "running", True), ("primary", "running", False),
+    ("replica", "running", False), ("none", "off", False)])
+@pytest.mark.parametrize("entries", [["*"], ["sql01"], [GUID.format(0)]])
+def test_replicas_are_left_out_unless_they_have_taken_over(entries: list[str], mode: str, state: str, left_out: bool) -> None:
+    machines = [{**vms("sql01")[0], "replication_mode": mode, "state": state}]
+    plan = backup_plan(machines, entries, POLICIES, "gold")
+    assert ([vm["name"] for vm in plan["left_out"]], len(plan["tasks"])) == ((["sql01"], 0) if left_out else ([], 1))
+    assert (plan["missing"], plan["unprotected"]) == ([], [])
+
+
 @pytest.mark.parametrize("entries", ["sql01", ["sql01"], {"name": "sql01"}, [{"name": "sql01"}], ("SQL01",)])
 def test_plain_entries_have_the_variables_as_their_policy(entries: Any) -> None:
     plan = backup_plan(vms("sql01", "web01"), entries, defaults={"destination": "E:\\Backup", "run_id": "", "keep": {}, "max_age": "20h"})

@@ -44,6 +44,7 @@ def replicating(**changes: Any) -> dict[str, Any]:
     (host(vm(1), plan=plan(1), copies=[copy(1, 8)]), "ok", []),
     (host(vm(1), plan=plan(unprotected=[{"vm_id": guid(1)}]), copies=[copy(1, 8)]), "unprotected", ["unprotected"]),
     (host(vm(1), plan=plan(left_out=[{"vm_id": guid(1)}])), "left_out", []),
+    (host(vm(1, **REPLICA), plan=plan(left_out=[{"vm_id": guid(1)}])), "replica", []),
     (host(vm(1), plan={}, copies=[copy(1, 8)]), "unknown", ["undecided"]),
     (host(vm(1), plan=plan(1)), "no_copy", ["no_copy"]),
     (host(vm(1), plan=plan(1), copies=[copy(2, 8), copy(1, 8, standing="unverified"), copy(1, 9, standing="incomplete")]),
