@@ -13,33 +13,11 @@ description:
     and says for each what is missing and how to mend it.
   - Each part is asked by itself, so that one refusal hides nothing else. A task fails only when the host cannot be reached or an option
     means nothing; read RV(ready) for the outcome.
+  - For each share of O(destinations) it is told which account will knock there.
   - What only writing can show is V(unknown), unless O(write_test) allows it.
 author:
   - The agentless.hyperv authors (@agentless)
 options:
-  destinations:
-    description:
-      - Where copies are to go. For a share it is told which account will knock there.
-      - The filter P(agentless.hyperv.backup_destinations#filter) makes this list of backup policies.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      path:
-        description: A folder on a volume of the host, or one below a share.
-        type: str
-        required: true
-      run_as:
-        description: As whom copies go there, as in M(agentless.hyperv.hyperv_vss_copy).
-        type: str
-        choices: [system, account, session]
-        default: system
-      run_as_user:
-        description: The account of O(destinations[].run_as=account).
-        type: str
-      run_as_password:
-        description: Its password.
-        type: str
   write_test:
     description:
       - Also try what only writing can show. The folder of this collection on the host is made, closed and proved; it stays. Below each
@@ -48,6 +26,7 @@ options:
     type: bool
     default: false
 extends_documentation_fragment:
+  - agentless.hyperv.destinations
   - agentless.hyperv.attributes
   - agentless.hyperv.attributes.writes
   - agentless.hyperv.attributes.action_group
@@ -127,11 +106,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import RUNS_IN_PROCESS, Call
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations import preflight, run_as
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import destinations, preflight
 
 ARGUMENT_SPEC: dict[str, Any] = {
-    "destinations": {"type": "list", "elements": "dict", "default": [],
-                     "options": {"path": {"type": "str", "required": True}, **run_as.ARGUMENT_SPEC}, "required_if": run_as.REQUIRED_IF},
+    **destinations.ARGUMENT_SPEC,
     "write_test": {"type": "bool", "default": False},
 }
 RULES: dict[str, Any] = {}

@@ -9,35 +9,13 @@ module: hyperv_protection_info
 short_description: What protects the virtual machines of a Hyper-V host, and what endangers them
 version_added: 0.1.0
 description:
-  - Lists the copies and exports of a host's virtual machines at destinations, with what their manifests say and whether they are whole.
+  - Lists the copies and exports of a host's virtual machines at O(destinations), with what their manifests say and whether they are whole.
+    Only the folder of this host is looked at in each. One that cannot be read is told in RV(destinations), and does not fail the task.
   - Beside them the state of the virtual machines, findings about their checkpoints, their replica relations, and the shadow copies of the
     host. It is what the role C(report) reads of each host, in one task however many virtual machines there are.
 author:
   - The agentless.hyperv authors (@agentless)
 options:
-  destinations:
-    description:
-      - Where copies and exports of this host lie. Only the folder of this host is looked at in each.
-      - One that cannot be read is told in RV(destinations), and does not fail the task.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      path:
-        description: A folder on a volume of the host, or one below a share.
-        type: str
-        required: true
-      run_as:
-        description: As whom a share is read, as in M(agentless.hyperv.hyperv_vss_copy).
-        type: str
-        choices: [system, account, session]
-        default: system
-      run_as_user:
-        description: The account of O(destinations[].run_as=account).
-        type: str
-      run_as_password:
-        description: Its password.
-        type: str
   checkpoint_max_age:
     description: A checkpoint of a user, or of this collection, that is older than this is a finding. For example V(12h) or V(7d).
     type: str
@@ -47,6 +25,7 @@ options:
     type: int
     default: 5
 extends_documentation_fragment:
+  - agentless.hyperv.destinations
   - agentless.hyperv.attributes
   - agentless.hyperv.attributes.info
   - agentless.hyperv.attributes.action_group
@@ -156,11 +135,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import RUNS_IN_PROCESS, Call
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations import protection_info, run_as
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import destinations, protection_info
 
 ARGUMENT_SPEC: dict[str, Any] = {
-    "destinations": {"type": "list", "elements": "dict", "default": [],
-                     "options": {"path": {"type": "str", "required": True}, **run_as.ARGUMENT_SPEC}, "required_if": run_as.REQUIRED_IF},
+    **destinations.ARGUMENT_SPEC,
     "checkpoint_max_age": {"type": "str", "default": "72h"},
     "checkpoint_max_depth": {"type": "int", "default": 5},
 }

@@ -11,11 +11,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimWriter
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Clock, Deadline
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import run_as
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.inventory import HostFacts
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_as import Identity
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import naming
@@ -28,6 +29,10 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.windows.target_jo
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.tasks import RunAs, TaskName
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.volumes import Volume, locate
 
+ARGUMENT_SPEC: dict[str, Any] = {
+    "destinations": {"type": "list", "elements": "dict", "default": [],
+                     "options": {"path": {"type": "str", "required": True}, **run_as.ARGUMENT_SPEC}, "required_if": run_as.REQUIRED_IF}}
+"""For modules that look at several places, each with an identity of its own."""
 PATIENCE = 900.0
 """Seconds that a short job at a share may take."""
 
