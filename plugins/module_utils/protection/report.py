@@ -9,13 +9,14 @@ made before it moved, as long as nobody else of the fleet has its GUID.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import retention
-from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report_facts import CopyFacts, HostFacts, Policy, VmFacts
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report_facts import CopyFacts, Drilled, HostFacts, Policy, VmFacts
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report_hosts import findings
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report_rules import (
     STATUSES,
     Case,
@@ -31,6 +32,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.protection.retent
 FORMAT = 1
 DAYS = 30
 NEXT = "the next copy"
+_NEVER = datetime.min.replace(tzinfo=UTC)
 _KINDS = {"vss_copy": "vss_copy", "live_copy": "vss_copy", "export": "export"}
 """Method of a policy to the kind of its copies."""
 
@@ -42,7 +44,8 @@ def utc(moment: datetime | None) -> str | None:
 
 @dataclass(frozen=True)
 class VmReport:
-    """One VM. Times are by the clock of its host; sizes in bytes. ``last``: the last good copy; ``doomed``: what the next prune deletes."""
+    """One VM. Times are by the clock of its host; sizes in bytes. ``last``: the last good copy; ``doomed``: what the next prune deletes.
+    ``drilled``: None when nobody asked, or it cannot be drilled; ``tested``: the last test failover of a replica."""
 
     host: str
     vm: VmFacts
@@ -55,6 +58,8 @@ class VmReport:
     size: int
     doomed: tuple[CopyFacts, ...]
     replica: Replica | None
+    drilled: Drilled | None = None
+    tested: datetime | None = None
 
     def as_data(self) -> dict[str, Any]:
         """The form in the JSON document."""
@@ -71,7 +76,9 @@ class VmReport:
             "next_prune": [{"folder": copy.folder, "taken": utc(copy.taken), "size": copy.size} for copy in self.doomed],
             "replica": None if replica is None else {
                 "mode": self.vm.replication_mode, "state": replica.state, "health": replica.health, "lag": _seconds(replica.lag)},
-            "checkpoints": self.vm.checkpoints, "problems": [problem.as_data() for problem in self.problems]}
+            "last_drill": None if self.drilled is None else {
+                "began": utc(self.drilled.last), "outcome": self.drilled.outcome, "passed": utc(self.drilled.passed)},
+            "last_test": utc(self.tested), "checkpoints": self.vm.checkpoints, "problems": [problem.as_data() for problem in self.problems]}
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,8 @@ class Report:
     def good(self) -> bool:
         """Nothing has to be done: every VM is protected as its policy says, or left out on purpose, and every host answered."""
         calm = ("ok", "left_out", "replica")
-        return not self.silent and not self.nowhere and all(vm.status in calm for vm in self.vms)
+        return (not self.silent and not self.nowhere and all(vm.status in calm for vm in self.vms)
+                and not any(findings(host) for host in self.hosts))
 
     def as_data(self) -> dict[str, Any]:
         """The JSON document, ``docs/report.schema.json``."""
@@ -126,6 +134,7 @@ def _host_data(host: HostFacts) -> dict[str, Any]:
         "name": host.name, "answered": host.error_code is None, "error_code": host.error_code, "msg": host.msg, "computer": host.computer,
         "cluster": host.cluster, "release": host.release, "time": utc(host.now), "clock_skew": host.clock_skew, "vms": len(host.vms),
         "shadow_copies": None if host.shadow_copies is None else dict(host.shadow_copies), "problems": list(host.problems),
+        "findings": [finding.as_data() for finding in findings(host)],
         "destinations": [{"path": one.path, "read": one.read, "free": one.free, "damaged": one.damaged, "incomplete": one.incomplete,
                           "error_code": one.error_code, "msg": one.msg} for one in host.destinations]}
 
@@ -147,11 +156,12 @@ def build(hosts: Iterable[HostFacts], limits: Limits, now: datetime, title: str)
         for copy in host.copies:
             place = copy.folder.casefold() if copy.folder.startswith("\\\\") else f"{host.name}:{copy.folder}"
             copies.setdefault(copy.vm_id, {})[place] = copy
+    drilled, tested = _drills(every), _tests(every)
     found = []
     for host, vm in seen:
         own = [copy for copy in copies.get(vm.vm_id, {}).values() if not vm.is_replica
                and (holders[vm.vm_id] == 1 or copy.host.casefold() == host.computer.casefold())]
-        found.append(_of_machine(host, vm, own, limits, host.now or now))
+        found.append(_of_machine(host, vm, own, limits, host.now or now, drilled.get(vm.vm_id) if not vm.is_replica else None, tested))
     found.sort(key=lambda one: (STATUSES.index(one.status), one.host, one.vm.name.casefold(), one.vm.vm_id))
     return Report(now, title, every, tuple(found), _days(every, now), _nowhere(every, seen))
 
@@ -173,7 +183,27 @@ def _nowhere(hosts: Sequence[HostFacts], seen: Sequence[tuple[HostFacts, VmFacts
     return tuple(sorted(name for name in named if name.strip().strip("{}").casefold() not in known and name.casefold() not in known))
 
 
-def _of_machine(host: HostFacts, vm: VmFacts, copies: Sequence[CopyFacts], limits: Limits, now: datetime) -> VmReport:
+def _drills(hosts: Sequence[HostFacts]) -> Mapping[str, Drilled]:
+    """By GUID, what is newest of what several hosts told."""
+    found: dict[str, Drilled] = {}
+    for vm_id, one in ((vm_id, one) for host in hosts for vm_id, one in host.drilled.items()):
+        other = found.get(vm_id, one)
+        newest = max((other, one), key=lambda drilled: drilled.last or _NEVER)
+        found[vm_id] = Drilled(newest.last, newest.outcome, max(other.passed or _NEVER, one.passed or _NEVER)
+                               if other.passed or one.passed else None)
+    return found
+
+
+def _tests(hosts: Sequence[HostFacts]) -> Mapping[str, datetime | None]:
+    """By GUID, the newest test failover that a host told; None when all that told say never."""
+    found: dict[str, datetime | None] = {}
+    for vm_id, moment in ((vm_id, moment) for host in hosts for vm_id, moment in host.tested.items()):
+        found[vm_id] = max((one for one in (found.get(vm_id), moment) if one is not None), default=None)
+    return found
+
+
+def _of_machine(host: HostFacts, vm: VmFacts, copies: Sequence[CopyFacts], limits: Limits, now: datetime, drilled: Drilled | None,
+                tests: Mapping[str, datetime | None]) -> VmReport:
     good = sorted((copy for copy in copies if _is_good(copy, now)), key=lambda copy: (copy.taken, copy.folder))
     last = good[-1] if good else None
     replica = _replica(vm, now)
@@ -181,9 +211,10 @@ def _of_machine(host: HostFacts, vm: VmFacts, copies: Sequence[CopyFacts], limit
     age = None if last is None else now - last.taken
     unread = [one for one in host.destinations if not one.read and vm.policy is not None and vm.policy.destination is not None
               and _same(one.path, vm.policy.destination)]
-    problems = judge(Case(vm, last, age, rpo, len(copies) - len(good), unread[0] if unread else None, replica), limits)
+    problems = judge(Case(vm, last, age, rpo, len(copies) - len(good), unread[0] if unread else None, replica, now,
+                          drilled, tests), limits)
     return VmReport(host.name, vm, status_of(vm, problems), problems, rpo, last, age, len(good), sum(copy.size for copy in copies),
-                    tuple(_doomed(vm.policy, copies, now)), replica)
+                    tuple(_doomed(vm.policy, copies, now)), replica, drilled, tests.get(vm.vm_id) if vm.is_replica else None)
 
 
 def _is_good(copy: CopyFacts, now: datetime) -> bool:

@@ -75,6 +75,15 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Drilled:
+    """When a VM was drilled last and what came of it, and when it passed last; None: never."""
+
+    last: datetime | None
+    outcome: str | None
+    passed: datetime | None
+
+
+@dataclass(frozen=True)
 class VmFacts:
     """One VM where it was seen."""
 
@@ -113,7 +122,11 @@ class DestinationFacts:
 
 @dataclass(frozen=True)
 class HostFacts:
-    """One host by its name in the inventory. ``error_code``: it gave no answer, and there is nothing else. ``now``: by its own clock."""
+    """One host by its name in the inventory. ``error_code``: it gave no answer, and there is nothing else. ``now``: by its own clock.
+
+    ``stale_shadows``: shadow copies of ours, or perhaps ours, older than a day. ``drilled``: what it told of the drills of VMs, and
+    ``tested`` of the last test failover of replicas, by GUID and of any host. ``unread``: what of these could not be read.
+    """
 
     name: str
     error_code: str | None = None
@@ -128,8 +141,12 @@ class HostFacts:
     destinations: tuple[DestinationFacts, ...] = ()
     shadow_copies: Mapping[str, int] | None = None
     oldest_shadow: float | None = None
+    stale_shadows: int = 0
     missing: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    drilled: Mapping[str, Drilled] = field(default_factory=dict)
+    tested: Mapping[str, datetime | None] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
 
 
 LONGEST = 500
@@ -152,8 +169,9 @@ def moment(value: object) -> datetime | None:
 
 
 def read_host(data: Mapping[str, Any]) -> HostFacts:
-    """One host: ``host`` (its name), ``info`` (of hyperv_protection_info, or its failure), ``plan`` (of backup_plan) and ``results``
-    (of the role backup, when it ran before). What is missing is not known."""
+    """One host: ``host`` (its name), ``info`` (of hyperv_protection_info, or its failure), ``plan`` (of backup_plan), ``results`` (of the
+    role backup, when it ran before), ``drills`` (a list: of hyperv_restore_info, or its failure) and ``replicas`` (the same of
+    hyperv_replica_info). What is missing is not known."""
     name, info = clipped(data["host"]), data.get("info") or {}
     if "vms" not in info:
         return HostFacts(name, clipped(info.get("error_code") or "no_answer"), _text(info.get("msg")) or "The host gave no answer.")
@@ -161,6 +179,7 @@ def read_host(data: Mapping[str, Any]) -> HostFacts:
     protection = dict(_protection(plan))
     outcomes = {entry["vm"]["vm_id"]: _outcome(entry) for entry in data.get("results") or () if (entry.get("vm") or {}).get("vm_id")}
     shadows = info.get("shadow_copies")
+    drills, replicas = _answers(data.get("drills"), "results"), _answers(data.get("replicas"), "replicas")
     return HostFacts(
         name, computer=clipped(told.get("name") or ""), cluster=_text(told.get("cluster")), release=_text(told.get("release")),
         now=moment(told.get("time")), clock_skew=float(told.get("clock_skew") or 0.0),
@@ -169,9 +188,36 @@ def read_host(data: Mapping[str, Any]) -> HostFacts:
         destinations=tuple(_destination(one) for one in info.get("destinations") or ()),
         shadow_copies=None if shadows is None else {
             owner: sum(1 for one in shadows if one["owner"] == owner) for owner in ("ours", "suspect", "foreign")},
+        stale_shadows=sum(1 for one in shadows or () if one["owner"] != "foreign" and float(one.get("age") or 0) > STALE),
         oldest_shadow=max((float(one["age"]) for one in shadows or () if one.get("age") is not None), default=None),
         missing=tuple(clipped(name) for name in plan.get("missing") or ()),
-        problems=tuple(clipped(text) for text in plan.get("problems") or ()))
+        problems=tuple(clipped(text) for text in plan.get("problems") or ()),
+        drilled={clipped(one["vm"]["vm_id"]): _drilled(one) for one in drills.entries},
+        tested={clipped(one["vm"]["vm_id"]): moment(one.get("last_test")) for one in replicas.entries if "vm" in one},
+        unread=(*(f"When its virtual machines were drilled is not known: {text}" for text in drills.failures),
+                *(f"When its replicas were tested is not known: {text}" for text in replicas.failures)))
+
+
+STALE = 24 * 3600.0
+"""Seconds after which no run of ours is at work with a shadow copy any more."""
+
+
+@dataclass(frozen=True)
+class _Answers:
+    entries: tuple[Mapping[str, Any], ...]
+    failures: tuple[str, ...]
+
+
+def _answers(given: Any, key: str) -> _Answers:
+    """The entries of several results of one module, and what those said that failed; skipped ones say nothing."""
+    results = [one for one in _listed(given) if not one.get("skipped")]
+    return _Answers(tuple(entry for one in results for entry in _listed(one.get(key))),
+                    tuple(_text(one.get("msg")) or "it gave no reason." for one in results if key not in one))
+
+
+def _drilled(entry: Mapping[str, Any]) -> Drilled:
+    last, passed = entry.get("last_drill") or {}, entry.get("last_passed") or {}
+    return Drilled(moment(last.get("began")), _text(last.get("outcome")), moment(passed.get("began")))
 
 
 def silent(name: str) -> HostFacts:

@@ -4,9 +4,9 @@
 """What is wrong with the protection of a VM, and what to do about it: pure rules, each with a stable code."""
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import replica_lag
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.consistency import reaches
@@ -18,6 +18,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report
     UNPROTECTED,
     CopyFacts,
     DestinationFacts,
+    Drilled,
     Policy,
     VmFacts,
 )
@@ -38,10 +39,13 @@ _ONLY_REPLICA = {"not_copied": "no_copy", "lag_unknown": "no_copy", "lag": "over
 @dataclass(frozen=True)
 class Limits:
     """``rpo``: how old the last good copy may be where the policy does not say it; None: by the age that the policy allows. ``lag``: how
-    far behind a replica may be."""
+    far behind a replica may be. ``drill`` and ``test``: how long ago the last drill of a VM, and the last test failover of a replica, may
+    be; None: that is not asked."""
 
     rpo: timedelta | None = None
     lag: timedelta = timedelta(hours=1)
+    drill: timedelta | None = None
+    test: timedelta | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,9 @@ class Replica:
 
 @dataclass(frozen=True)
 class Case:
-    """A VM with what is known of its copies. ``others``: copies that do not count; ``unread``: its destination, when nobody could look."""
+    """A VM with what is known of its copies, ``now`` by the clock of its host. ``others``: copies that do not count; ``unread``: its
+    destination, when nobody could look. ``drilled``: of a VM that could be drilled; ``tests``: the last test failover by GUID, of those
+    replicas that told it."""
 
     vm: VmFacts
     last: CopyFacts | None
@@ -77,6 +83,9 @@ class Case:
     others: int
     unread: DestinationFacts | None
     replica: Replica | None
+    now: datetime
+    drilled: Drilled | None = None
+    tests: Mapping[str, datetime | None] = field(default_factory=dict)
 
 
 def rpo_of(policy: Policy | None, limits: Limits) -> timedelta | None:
@@ -93,7 +102,7 @@ def rpo_of(policy: Policy | None, limits: Limits) -> timedelta | None:
 
 def judge(case: Case, limits: Limits) -> tuple[Problem, ...]:
     """All problems of a VM, the worst first. What was left out on purpose, and a replica, have only those of the machine itself."""
-    found = [*_of_copies(case), *_of_run(case), *_of_replication(case, limits), *_of_machine(case.vm)]
+    found = [*_of_copies(case), *_of_run(case), *_of_replication(case, limits), *_of_machine(case.vm), *_of_drills(case, limits)]
     return tuple(sorted(found, key=lambda problem: STATUSES.index(_status(problem.code))))
 
 
@@ -189,6 +198,26 @@ def _of_replication(case: Case, limits: Limits) -> Iterator[Problem]:
     for word in replica_lag.ills(standing):
         yield Problem(_ONLY_REPLICA.get(word, f"replica_{word}") if alone else f"replica_{word}", replica_lag.sentence(word, standing),
                       "hyperv_replica_info has the details of both sides.")
+    tested = case.tests.get(case.vm.vm_id)
+    if case.vm.replication_mode == "replica" and case.vm.vm_id in case.tests and replica_lag.overdue(tested, case.now, limits.test):
+        yield Problem("replica_test_overdue", f"Its last test failover {_ago(tested, case.now)}; one every {span(limits.test or timedelta())} "
+                      "is asked for.", "Run hyperv_replica_failover with action: test.")
+
+
+def _ago(moment: datetime | None, now: datetime) -> str:
+    return "never took place" if moment is None else f"was {span(now - moment)} ago"
+
+
+def _of_drills(case: Case, limits: Limits) -> Iterator[Problem]:
+    drilled = case.drilled
+    if limits.drill is None or drilled is None or case.vm.is_replica or case.vm.protection == LEFT_OUT:
+        return
+    if drilled.outcome == "failed" and drilled.last is not None:
+        yield Problem("drill_failed", f"Its last restore drill failed, {span(case.now - drilled.last)} ago.",
+                      "The evidence in restore_drills at the destination says why.")
+    if drilled.passed is None or case.now - drilled.passed > limits.drill:
+        yield Problem("drill_overdue", f"The last restore drill that it passed {_ago(drilled.passed, case.now)}; one every "
+                      f"{span(limits.drill)} is asked for.", "Run the role restore_drill.")
 
 
 def _of_machine(vm: VmFacts) -> Iterator[Problem]:
