@@ -23,6 +23,8 @@ options:
       - C(plan) is what P(agentless.hyperv.backup_plan#filter) made of its virtual machines; without it nobody knows which are to be
         protected.
       - C(results) are the C(backup_results) of the role C(backup), when it ran before.
+      - C(drills) is a list of what M(agentless.hyperv.hyperv_restore_info) returned, or of its failures, and C(replicas) the same of
+        M(agentless.hyperv.hyperv_replica_info). They may speak of virtual machines of other hosts.
     type: list
     elements: dict
     required: true
@@ -86,6 +88,16 @@ options:
     description: How far behind a replica may be. C(rpo) or C(max_age) of the policy decides where its method is V(replica).
     type: str
     default: 1h
+  drill_interval:
+    description:
+      - How long ago the last restore drill that a virtual machine passed may be, such as V(90d). Not asked by default.
+      - It is asked of virtual machines that C(drills) tells of, which are those that have exports.
+    type: str
+  test_interval:
+    description:
+      - How long ago the last test failover of a replica may be. Not asked by default.
+      - It is asked of replicas that C(replicas) of any host tells of.
+    type: str
 extends_documentation_fragment:
   - agentless.hyperv.run_as
   - agentless.hyperv.attributes
@@ -176,6 +188,8 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "timezone": retention_options.TIMEZONE,
     "rpo": {"type": "str"},
     "replica_lag": {"type": "str", "default": "1h"},
+    "drill_interval": {"type": "str"},
+    "test_interval": {"type": "str"},
     **run_as.ARGUMENT_SPEC,
 }
 RULES: dict[str, Any] = {

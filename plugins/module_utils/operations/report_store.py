@@ -98,9 +98,10 @@ def _facts(hosts: Any) -> list[Any]:
 
 def _limits(params: Mapping[str, Any]) -> Limits:
     try:
-        return Limits(parse_age(params["rpo"]) if params["rpo"] else None, parse_age(params["replica_lag"]))
+        rpo, drill, test = (parse_age(params[name]) if params[name] else None for name in ("rpo", "drill_interval", "test_interval"))
+        return Limits(rpo, parse_age(params["replica_lag"]), drill, test)
     except ValueError as error:
-        raise HypervError(f"rpo or replica_lag: {error}", error_code="invalid_max_age") from error
+        raise HypervError(f"rpo, replica_lag, drill_interval or test_interval: {error}", error_code="invalid_max_age") from error
 
 
 def _formats(params: Mapping[str, Any]) -> list[str]:

@@ -93,7 +93,8 @@ class Day:
 
 @dataclass(frozen=True)
 class Report:
-    """The whole of it. ``vms``: the worst first. ``nowhere``: names of entries of backup_vms that no host has."""
+    """The whole of it. ``vms``: the worst first. ``nowhere``: names of entries of backup_vms that no host has.
+    ``tests``: replicas of which the last test failover was asked."""
 
     made: datetime
     title: str
@@ -101,6 +102,7 @@ class Report:
     vms: tuple[VmReport, ...]
     days: tuple[Day, ...]
     nowhere: tuple[str, ...]
+    tests: int = 0
 
     @property
     def counts(self) -> dict[str, int]:
@@ -163,7 +165,8 @@ def build(hosts: Iterable[HostFacts], limits: Limits, now: datetime, title: str)
                and (holders[vm.vm_id] == 1 or copy.host.casefold() == host.computer.casefold())]
         found.append(_of_machine(host, vm, own, limits, host.now or now, drilled.get(vm.vm_id) if not vm.is_replica else None, tested))
     found.sort(key=lambda one: (STATUSES.index(one.status), one.host, one.vm.name.casefold(), one.vm.vm_id))
-    return Report(now, title, every, tuple(found), _days(every, now), _nowhere(every, seen))
+    asked = sum(1 for one in found if limits.test is not None and one.vm.replication_mode == "replica" and one.vm.vm_id in tested)
+    return Report(now, title, every, tuple(found), _days(every, now), _nowhere(every, seen), asked)
 
 
 def _machines(hosts: Sequence[HostFacts]) -> Iterator[tuple[HostFacts, VmFacts]]:

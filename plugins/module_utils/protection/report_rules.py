@@ -200,8 +200,9 @@ def _of_replication(case: Case, limits: Limits) -> Iterator[Problem]:
                       "hyperv_replica_info has the details of both sides.")
     tested = case.tests.get(case.vm.vm_id)
     if case.vm.replication_mode == "replica" and case.vm.vm_id in case.tests and replica_lag.overdue(tested, case.now, limits.test):
-        yield Problem("replica_test_overdue", f"Its last test failover {_ago(tested, case.now)}; one every {span(limits.test or timedelta())} "
-                      "is asked for.", "Run hyperv_replica_failover with action: test.")
+        every = span(limits.test or timedelta())
+        yield Problem("replica_test_overdue", f"Its last test failover {_ago(tested, case.now)}; one every {every} is asked for.",
+                      "Run hyperv_replica_failover with action: test.")
 
 
 def _ago(moment: datetime | None, now: datetime) -> str:

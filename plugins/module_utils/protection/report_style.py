@@ -34,6 +34,10 @@ min-width:7.5rem}
 .tiles .warn{border-top-color:var(--warn)}.tiles .warn b{color:var(--warn)}
 .tiles .good{border-top-color:var(--good)}.tiles .good b{color:var(--good)}
 .tiles .calm{border-top-color:var(--calm)}
+.glance{display:flex;flex-wrap:wrap;gap:.2rem 1.6rem;list-style:none;margin:.8rem 0 0;padding:0}
+.glance b{font-weight:600}
+.charts{display:flex;flex-wrap:wrap;gap:.6rem}
+.charts figure{flex:1 1 24rem}
 .scroll{overflow-x:auto;background:var(--card);border:1px solid var(--rule);border-radius:.4rem}
 table{border-collapse:collapse;width:100%}
 caption{text-align:left;padding:.5rem .7rem;color:var(--dim)}
@@ -62,7 +66,7 @@ ul.notes{margin:0;padding:.2rem .8rem .6rem 2rem}
 color:inherit}
 .tools input{min-width:20rem;max-width:100%}
 .chart{background:var(--card);border:1px solid var(--rule);border-radius:.4rem;padding:.8rem;margin:0}
-.chart svg{display:block;width:100%;height:9rem}
+.chart svg{display:block;width:100%;height:6rem}
 .chart rect{fill:var(--bar)}
 .chart rect.none{fill:var(--rule)}
 .chart .dates{display:flex;justify-content:space-between;border-top:1px solid var(--rule);font-size:.85rem}
@@ -96,7 +100,7 @@ document.getElementById('found').textContent=text?count+' found':''}
 box.addEventListener('input',look);
 document.getElementById('open').addEventListener('click',function(){each(all,function(host){host.open=true})});
 document.getElementById('close').addEventListener('click',function(){each(all,function(host){host.open=false})});
-window.addEventListener('beforeprint',function(){each(all,function(host){host.open=true})});
+window.addEventListener('beforeprint',function(){each(document.querySelectorAll('details'),function(one){one.open=true})});
 })();
 """
 

@@ -16,11 +16,15 @@ from datetime import datetime
 from xml.etree import ElementTree
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report import Report, VmReport
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report_hosts import findings, notes
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report_rules import SEVERE, STATUSES
 
 COLUMNS = ("status", "host", "vm", "vm_id", "state", "policy", "method", "rpo_seconds", "age_seconds", "last_taken", "last_kind",
            "last_verified", "last_requested", "last_achieved", "last_seconds", "last_bytes", "last_folder", "good_copies", "bytes",
-           "next_prune", "replica_health", "replica_lag_seconds", "checkpoints", "problems", "advice")
+           "next_prune", "next_prune_bytes", "replica_health", "replica_lag_seconds", "checkpoints", "last_drill_passed", "last_test",
+           "problems", "advice")
+NO_ANSWER = "no_answer"
+"""The status of a row that stands for a host of which nothing is known, and its virtual machines."""
 _FORMULA = re.compile("(?:\\A|(?<=[;\t\r\n]))(?=[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
 """Where a formula would begin: at the start of a text, and behind what separates cells in spreadsheets where a comma is decimal."""
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -41,13 +45,14 @@ def cell(value: object) -> object:
 
 
 def as_csv(report: Report) -> str:
-    """A table of all VMs, the worst first (RFC 4180)."""
+    """A table of all VMs, the worst first (RFC 4180); before them a row for each host without an answer, so that nobody takes a table
+    for whole that is not."""
     out = io.StringIO()
     writer = csv.writer(out, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\r\n")
     writer.writerow(COLUMNS)
-    for vm in report.vms:
-        row = _row(vm)
-        writer.writerow([cell("" if row[column] is None else row[column]) for column in COLUMNS])
+    silent = ({"status": NO_ANSWER, "host": host.name, "problems": f"{host.error_code}: {host.msg}"} for host in report.silent)
+    for row in (*silent, *map(_row, report.vms)):
+        writer.writerow([cell("" if row.get(column) is None else row[column]) for column in COLUMNS])
     return out.getvalue()
 
 
@@ -63,7 +68,9 @@ def _row(vm: VmReport) -> Mapping[str, object]:
         "last_folder": last.get("folder"), "good_copies": vm.good, "bytes": vm.size, "next_prune": len(vm.doomed),
         "replica_health": replica.get("health"), "replica_lag_seconds": replica.get("lag"), "checkpoints": vm.vm.checkpoints,
         "problems": " ".join(problem.text for problem in vm.problems),
-        "advice": " ".join(problem.advice for problem in vm.problems if problem.advice)}
+        "advice": " ".join(problem.advice for problem in vm.problems if problem.advice),
+        "next_prune_bytes": sum(copy.size for copy in vm.doomed), "last_drill_passed": (data["last_drill"] or {}).get("passed"),
+        "last_test": data["last_test"]}
 
 
 # -- JUnit ---------------------------------------------------------------------------------------------------------------
@@ -76,7 +83,7 @@ def xml_text(text: str) -> str:
 
 def as_junit(report: Report) -> str:
     """A test suite for each host, a test case for each VM. What is severe is a failure, a host without an answer an error, what is not
-    known an error of its VM, what was left out is skipped."""
+    known an error of its VM, what was left out is skipped. What is to be said of a host stands in the output of its suite."""
     root = ElementTree.Element("testsuites", name=xml_text(report.title))
     by_host: dict[str, list[VmReport]] = {host.name: [] for host in report.hosts}
     for vm in report.vms:
@@ -89,6 +96,9 @@ def as_junit(report: Report) -> str:
             root, "testsuite", name=xml_text(host.name), tests=str(len(cases)), timestamp=report.made.strftime("%Y-%m-%dT%H:%M:%S"),
             failures=str(_with(cases, "failure")), errors=str(_with(cases, "error")), skipped=str(_with(cases, "skipped")))
         suite.extend(cases)
+        told = [*(f"{finding.text} {finding.advice}" for finding in findings(host)), *notes(host)]
+        if told:
+            ElementTree.SubElement(suite, "system-out").text = xml_text("\n".join(told))
     ElementTree.indent(root, " ")
     written: bytes = ElementTree.tostring(root, encoding="us-ascii", xml_declaration=True)
     return written.decode("ascii") + "\n"
@@ -160,10 +170,23 @@ def _metrics(report: Report) -> Iterator[tuple[str, str, Samples]]:
     yield "vm_last_copy_bytes", "Size of the last good copy.", [(_of(vm), vm.last.size) for vm in vms if vm.last is not None]
     yield "vm_last_copy_duration_seconds", "From the instant of the data until the copy was complete.", [
         (_of(vm), int((vm.last.completed - vm.last.taken).total_seconds())) for vm in vms if vm.last is not None]
+    yield "vm_last_copy_consistency", "1 for the consistency of the last good copy, beside the one that was asked for.", [
+        ({**_of(vm), "requested": vm.last.requested, "achieved": vm.last.achieved}, 1) for vm in vms if vm.last is not None]
+    yield "vm_next_prune_copies", "Copies that go once the next one is there.", [
+        (_of(vm), len(vm.doomed)) for vm in vms if vm.vm.policy is not None]
+    yield "vm_next_prune_bytes", "Size of these copies.", [
+        (_of(vm), sum(copy.size for copy in vm.doomed)) for vm in vms if vm.vm.policy is not None]
+    yield "vm_checkpoints", "Number of checkpoints.", [(_of(vm), vm.vm.checkpoints) for vm in vms]
+    yield "vm_last_drill_timestamp_seconds", "The last restore drill that it passed.", [
+        (_of(vm), _stamp(vm.drilled.passed)) for vm in vms if vm.drilled is not None and vm.drilled.passed is not None]
+    yield "vm_last_test_timestamp_seconds", "The last test failover of a replica.", [
+        (_of(vm), _stamp(vm.tested)) for vm in vms if vm.tested is not None]
     yield "vm_good_copies", "Number of good copies.", [(_of(vm), vm.good) for vm in vms if vm.vm.policy is not None]
     yield "vm_replica_lag_seconds", "How far the replica is behind.", [
         (_of(vm), int(vm.replica.lag.total_seconds())) for vm in vms if vm.replica is not None and vm.replica.lag is not None]
     yield "vm_problems", "Number of problems.", [(_of(vm), len(vm.problems)) for vm in vms]
+    yield "host_findings", "Number of things to be done at the host itself.", [
+        ({"host": host.name}, len(findings(host))) for host in hosts if host.error_code is None]
     yield "host_shadow_copies", "Shadow copies by owner.", [
         ({"host": host.name, "owner": owner}, count) for host in hosts for owner, count in (host.shadow_copies or {}).items()]
     yield "destination_free_bytes", "Free bytes of a destination, as the host saw them.", list({

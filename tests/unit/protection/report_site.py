@@ -51,3 +51,20 @@ def host(*vms: dict[str, Any], name: str = "hv01", copies: list[dict[str, Any]] 
 
 def report(*hosts: dict[str, Any], limits: Limits | None = None) -> Report:
     return build([read_host(one) for one in hosts], limits or Limits(), NOW, "Report")
+
+
+def everything() -> Report:
+    """A fleet with one of each thing that a report has to tell."""
+    lag = {"mode": "primary", "relations": [{"extended": False, "state": "replicating", "health": "ok", "last_replicated": iso(5)}]}
+    fresh = {"mode": "replica", "relations": [{"extended": False, "state": "replicating", "health": "ok", "last_replicated": iso(0)}]}
+    old = {"code": "old", "severity": "warning", "text": "A checkpoint is 9 days old."}
+    asked = {"keep": {"last": 1}, "consistency": "application", "rpo": "4h"}
+    first = host(
+        vm(1, "bare"), vm(2, "late", replication=lag, checkpoints=3, findings=[old]), vm(3, "copied", replication=fresh),
+        plan=plan(2, options=asked, unprotected=[{"vm_id": guid(1)}]), copies=[copy(2, 30, size=3 * 1024**3), copy(2, 60)],
+        shadow_copies=[{"owner": "ours", "age": 90_000}, {"owner": "suspect", "age": 60}, {"owner": "foreign", "age": 10**6}])
+    passed = {"began": iso(40 * 24), "outcome": "passed"}
+    first["drills"] = [{"results": [{"vm": {"vm_id": guid(2)}, "last_drill": passed, "last_passed": passed}]}]
+    first["replicas"] = [{"replicas": [{"vm": {"vm_id": guid(3)}, "last_test": iso(100 * 24)}]}]
+    return report(first, {"host": "gone", "info": {"unreachable": True, "msg": "No."}},
+                  limits=Limits(drill=timedelta(days=30), test=timedelta(days=90)))

@@ -28,7 +28,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
-from report_site import copy, host, plan, report, vm
+from report_site import copy, everything, host, plan, report, vm
 
 SCHEMA = json.loads((Path(__file__).resolve().parents[3] / "docs" / "report.schema.json").read_text(encoding="utf-8"))
 HOSTILE = ("</td><script>alert(1)</script>", "<img src=x onerror=alert(1)>", "' onclick='x", '"><b>', "{{ 7 * 7 }}{% raw %}", "=1+1", "+A1",
@@ -95,9 +95,9 @@ def test_the_table_has_no_formula_and_reads_back(name: str, message: str, policy
     written = report_text.as_csv(site(name, message, policy))
     assert written.encode("utf-8")
     rows = list(csv.DictReader(io.StringIO(written, newline="")))
-    assert len(rows) == 2
+    assert [row["status"] for row in rows] == ["no_answer", "failed", "unknown"]
     for row in rows:
-        assert row["vm"].replace("'", "") == clipped(name).replace("'", "")
+        assert row["vm"].replace("'", "") == ("" if row["status"] == "no_answer" else clipped(name).replace("'", ""))
         for value in row.values():
             assert not re.search("(?:\\A|[;\t\r\n])[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]", value)
 
@@ -134,6 +134,65 @@ def test_the_document_is_as_its_schema_says(name: str, message: str, policy: str
     assert {one["name"] for one in data["vms"]} == {clipped(name)}
     assert written.isascii()
     assert max(map(len, written.splitlines())) < 8000
+
+
+ONE = 'host="hv01",vm="late",vm_id="00000002-0000-4000-8000-000000000002",policy="gold"'
+ASKED: dict[str, tuple[str, str, str, str, str]] = {
+    "an unprotected VM": (
+        "1 virtual machine without any protection", '"status": "unprotected"', '"unprotected","hv01","bare"', 'type="unprotected"',
+        'vms{status="unprotected"} 1\n'),
+    "a policy": ("<bdi>gold</bdi>", '"policy": "gold"', '"running","gold","vss_copy"', "", f'vm_status{{{ONE},status="overdue"}} 1'),
+    "the last good copy": ("30 h ago", '"taken": "2026-03-09T00:00:00Z"', '"2026-03-09T00:00:00Z"', "", "vm_last_copy_timestamp_seconds{"),
+    "its age against the RPO": (
+        "The last good copy is 30 h old; 4 h are allowed.", '"rpo": 14400,\n   "age": 108000', "14400,108000", "4 h are allowed",
+        f"vm_rpo_seconds{{{ONE}}} 14400"),
+    "the consistency reached against the one asked for": (
+        "The last good copy is crash-consistent; its policy asks for application.", '"achieved": "crash"', '"crash","crash"',
+        "its policy asks for application", 'requested="crash",achieved="crash"} 1'),
+    "the lag of a replica": (
+        "5 h behind", '"lag": 18000', ",18000,", "The replica is 5 h behind", f"vm_replica_lag_seconds{{{ONE}}} 18000"),
+    "findings about checkpoints": (
+        "A checkpoint is 9 days old.", '"code": "checkpoint_old"', "A checkpoint is 9 days old.", "A checkpoint is 9 days old.",
+        f"vm_checkpoints{{{ONE}}} 3"),
+    "findings about shadow copies": (
+        "1 of its shadow copies are ours, or may be, and older than a day.", '"code": "shadow_copies_left"', "",
+        "older than a day. Run the role shadow_cleanup.", 'host_findings{host="hv01"} 1'),
+    "what the next prune deletes": (
+        "What the next prune deletes: 2 copies, 4.0 GiB", '"folder": "E:\\\\Backup\\\\HV01\\\\2\\\\60"', f"2,{4 * 1024**3}", "",
+        f"vm_next_prune_bytes{{{ONE}}} {4 * 1024**3}"),
+    "durations": ("longest 30 min", '"longest": 1800', ",1800,", "", f"vm_last_copy_duration_seconds{{{ONE}}} 1800"),
+    "bytes over time": (
+        "Bytes. 4.0 GiB in 2 copies", '"size": 3221225472,\n   "longest"', f",{3 * 1024**3},", "",
+        f"vm_last_copy_bytes{{{ONE}}} {3 * 1024**3}"),
+    "overdue drills": (
+        "1 of 1 overdue", '"code": "drill_overdue"', "The last restore drill that it passed was 40 days ago",
+        "one every 30 days is asked for", f"vm_last_drill_timestamp_seconds{{{ONE}}}"),
+    "overdue test failovers": (
+        "Its last test failover was 100 days ago", '"code": "replica_test_overdue"', "Its last test failover was 100 days ago",
+        "Its last test failover was 100 days ago", 'vm_last_test_timestamp_seconds{host="hv01",vm="copied"'),
+    "a host without an answer": (
+        "1 host without an answer", '"answered": false', '"no_answer","gone"', 'message="No."', 'host_up{host="gone"} 0'),
+}
+"""What a report is asked, to what says so in each format; empty where a format has no place for it."""
+
+
+@pytest.fixture(scope="module")
+def formats() -> tuple[str, str, str, str, str]:
+    made = everything()
+    return (as_html(made), report_text.as_json(made), report_text.as_csv(made), report_text.as_junit(made), report_text.as_prometheus(made))
+
+
+@pytest.mark.parametrize("question", ASKED)
+def test_every_format_answers(formats: tuple[str, ...], question: str) -> None:
+    for name, text, answer in zip(("html", "json", "csv", "junit", "prometheus"), formats, ASKED[question], strict=True):
+        assert answer in text.replace("\n>", ">"), name
+
+
+def test_a_good_fleet_has_nothing_to_do_at_its_hosts_either() -> None:
+    def judged(age: int) -> bool:
+        return report(host(vm(1), plan=plan(1), copies=[copy(1, 8)], shadow_copies=[{"owner": "ours", "age": age}])).good
+
+    assert (judged(3600), judged(90_000)) == (True, False)
 
 
 def test_long_texts_make_no_long_lines() -> None:
