@@ -46,7 +46,7 @@ def site(start_fleet: Callable[..., Fleet], controller: Controller) -> tuple[Fle
         host("HV01", vm("sql01"), vm("scratch1"), vm("forgotten"), vm(HOSTILE, directory="evil"), vm("lost1"), vm("app01"),
              vm("away01", replication_mode=1, relations=(RelationSpec(),)), vm("away02"), domain="example.test"),
         host("HV02", vm("web01", checkpoints=(old,)), vm("web02", disks=(DiskSpec("\\\\fs\\x\\a.vhdx"),)),
-             vm("sql01", directory="r", state="off", replication_mode=2, guest=None), domain="example.test"),
+             vm("sql01", directory="r", state="off", replication_mode=2, guest=None, relations=(RelationSpec(),)), domain="example.test"),
         file_servers=SERVERS)
     hosts = {**winrm(fleet), "gone": {**winrm(fleet)["hv01"], "ansible_port": 1}}
     return fleet, hosts
@@ -67,8 +67,10 @@ def test_a_fleet_in_the_morning(site: tuple[Fleet, dict[str, Any]], controller: 
     handed = controller.folder / "handed.json"  # what a job of AWX gets of the one before, as extra variables
     handed.write_text(json.dumps(night.one(KEEP, "hv02")["ansible_stats"]["data"]), encoding="utf-8")
     folder = controller.folder / "report"
-    run = controller.play(REPORT, inventory, "-e", f"@{handed}", "-e", f"report_folder={folder}",
-                          "-e", '{"report_store": "\\\\\\\\backup01\\\\hyperv"}')
+    options = {"report_folder": str(folder), "report_store": "\\\\backup01\\hyperv", "report_keep": {"daily": 7},
+               "report_drill_interval": "90d", "report_drill_destinations": ["E:\\Backup", "\\\\backup01\\hyperv"],
+               "report_test_interval": "90d"}
+    run = controller.play(REPORT, inventory, "-e", f"@{handed}", "-e", json.dumps(options))
     assert run.code == 0, run.output
     assert "\u202e" not in run.output
     data = document(folder)
@@ -76,7 +78,7 @@ def test_a_fleet_in_the_morning(site: tuple[Fleet, dict[str, Any]], controller: 
     assert {key: vm["status"] for key, vm in told.items()} == {
         ("hv01", "forgotten"): "unprotected", ("hv01", "lost1"): "unknown", ("hv01", "sql01"): "ok", ("hv01", HOSTILE): "ok",
         ("hv01", "app01"): "no_copy", ("hv01", "away01"): "ok", ("hv01", "away02"): "no_copy",
-        ("hv01", "scratch1"): "left_out", ("hv02", "web01"): "attention", ("hv02", "web02"): "no_copy", ("hv02", "sql01"): "replica"}
+        ("hv01", "scratch1"): "left_out", ("hv02", "web01"): "attention", ("hv02", "web02"): "no_copy", ("hv02", "sql01"): "attention"}
     assert [vm["name"] for vm in data["vms"]][:4] == ["forgotten", "app01", "away02", "web02"]
     assert (told["hv01", "app01"]["checkpoints"], told["hv01", "app01"]["last_copy"], told["hv01", "app01"]["rpo"]) == (1, None, None)
     assert told["hv01", "app01"]["problems"][0]["text"].startswith("Its policy makes checkpoints only.")
@@ -87,6 +89,8 @@ def test_a_fleet_in_the_morning(site: tuple[Fleet, dict[str, Any]], controller: 
     assert [problem["code"] for problem in told["hv02", "web01"]["problems"]] == ["checkpoint_old"]
     assert [problem["code"] for problem in told["hv02", "web02"]["problems"]] == ["no_copy", "failed"]
     assert (data["entries_without_vm"], data["good"]) == (["sql-gone"], False)
+    assert [problem["code"] for problem in told["hv02", "sql01"]["problems"]] == ["replica_test_overdue"]
+    assert [one["findings"] for one in data["hosts"]] == [[], [], []]
     assert [(one["name"], one["error_code"]) for one in data["hosts"] if not one["answered"]] == [("gone", "unreachable")]
     assert sum(day["copies"] for day in data["days"]) == 3
 
@@ -102,6 +106,7 @@ def test_a_fleet_in_the_morning(site: tuple[Fleet, dict[str, Any]], controller: 
 
     result = run.one(WRITE)
     stored = result["stored"]
+    assert result["pruned"] == []
     assert stored.startswith("\\\\backup01\\hyperv\\_reports\\")
     with fleet.locked():
         files = fleet.file_servers["backup01"].files

@@ -6,7 +6,7 @@ time is no time."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -172,6 +172,16 @@ def read_host(data: Mapping[str, Any]) -> HostFacts:
     """One host: ``host`` (its name), ``info`` (of hyperv_protection_info, or its failure), ``plan`` (of backup_plan), ``results`` (of the
     role backup, when it ran before), ``drills`` (a list: of hyperv_restore_info, or its failure) and ``replicas`` (the same of
     hyperv_replica_info). What is missing is not known."""
+    drills, replicas = _answers(data.get("drills"), "results"), _answers(data.get("replicas"), "replicas")
+    asked = [one for one in replicas.entries if one.get("test_overdue") is not None]
+    return replace(
+        _read(data), drilled={clipped(one["vm"]["vm_id"]): _drilled(one) for one in drills.entries},
+        tested={clipped(one["vm"]["vm_id"]): moment(one.get("last_test")) for one in asked},
+        unread=(*(f"When virtual machines were drilled is not known: {text}" for text in drills.failures),
+                *(f"When its replicas were tested is not known: {text}" for text in replicas.failures)))
+
+
+def _read(data: Mapping[str, Any]) -> HostFacts:
     name, info = clipped(data["host"]), data.get("info") or {}
     if "vms" not in info:
         return HostFacts(name, clipped(info.get("error_code") or "no_answer"), _text(info.get("msg")) or "The host gave no answer.")
@@ -179,7 +189,6 @@ def read_host(data: Mapping[str, Any]) -> HostFacts:
     protection = dict(_protection(plan))
     outcomes = {entry["vm"]["vm_id"]: _outcome(entry) for entry in data.get("results") or () if (entry.get("vm") or {}).get("vm_id")}
     shadows = info.get("shadow_copies")
-    drills, replicas = _answers(data.get("drills"), "results"), _answers(data.get("replicas"), "replicas")
     return HostFacts(
         name, computer=clipped(told.get("name") or ""), cluster=_text(told.get("cluster")), release=_text(told.get("release")),
         now=moment(told.get("time")), clock_skew=float(told.get("clock_skew") or 0.0),
@@ -191,11 +200,7 @@ def read_host(data: Mapping[str, Any]) -> HostFacts:
         stale_shadows=sum(1 for one in shadows or () if one["owner"] != "foreign" and float(one.get("age") or 0) > STALE),
         oldest_shadow=max((float(one["age"]) for one in shadows or () if one.get("age") is not None), default=None),
         missing=tuple(clipped(name) for name in plan.get("missing") or ()),
-        problems=tuple(clipped(text) for text in plan.get("problems") or ()),
-        drilled={clipped(one["vm"]["vm_id"]): _drilled(one) for one in drills.entries},
-        tested={clipped(one["vm"]["vm_id"]): moment(one.get("last_test")) for one in replicas.entries if "vm" in one},
-        unread=(*(f"When its virtual machines were drilled is not known: {text}" for text in drills.failures),
-                *(f"When its replicas were tested is not known: {text}" for text in replicas.failures)))
+        problems=tuple(clipped(text) for text in plan.get("problems") or ()))
 
 
 STALE = 24 * 3600.0

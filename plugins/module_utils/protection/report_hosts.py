@@ -32,16 +32,12 @@ def findings(host: HostFacts) -> tuple[Problem, ...]:
 
 def _findings(host: HostFacts) -> Iterator[Problem]:
     if host.stale_shadows:
-        yield Problem("shadow_copies_left", f"{host.stale_shadows} of its shadow copies are ours, or may be, and older than a day.",
+        yield Problem("shadow_copies_left", f"Shadow copies that are ours, or may be, and are older than a day: {host.stale_shadows}.",
                       "Run the role shadow_cleanup.")
     for one in host.destinations:
         if one.damaged:
             yield Problem("manifest_damaged", f"{one.damaged} manifest(s) at {one.path} are damaged: their copies do not count.",
                           "hyperv_protection_info names them under damaged. Find out what happened to them.")
-    if abs(host.clock_skew) > LARGEST_SKEW:
-        where = "ahead of" if host.clock_skew > 0 else "behind"
-        yield Problem("clock_skew", f"Its clock is {span(timedelta(seconds=abs(host.clock_skew)))} {where} the controller's.",
-                      "Look after its time service: ages are by its clock.")
     for text in host.unread:
         yield Problem("not_read", text, "Look what stands in the way there. Until then nobody knows.")
 
@@ -60,3 +56,6 @@ def notes(host: HostFacts) -> Iterator[str]:
     if any(shadows.values()):
         oldest = "" if host.oldest_shadow is None else f", the oldest is {span(timedelta(seconds=host.oldest_shadow))} old"
         yield "Shadow copies: " + ", ".join(f"{number} {owner}" for owner, number in shadows.items() if number) + oldest
+    if abs(host.clock_skew) > LARGEST_SKEW:
+        where = "ahead of" if host.clock_skew > 0 else "behind"
+        yield f"Its clock is {span(timedelta(seconds=abs(host.clock_skew)))} {where} the controller's."

@@ -201,12 +201,8 @@ def _of_replication(case: Case, limits: Limits) -> Iterator[Problem]:
     tested = case.tests.get(case.vm.vm_id)
     if case.vm.replication_mode == "replica" and case.vm.vm_id in case.tests and replica_lag.overdue(tested, case.now, limits.test):
         every = span(limits.test or timedelta())
-        yield Problem("replica_test_overdue", f"Its last test failover {_ago(tested, case.now)}; one every {every} is asked for.",
-                      "Run hyperv_replica_failover with action: test.")
-
-
-def _ago(moment: datetime | None, now: datetime) -> str:
-    return "never took place" if moment is None else f"was {span(now - moment)} ago"
+        told = "It had no test failover yet" if tested is None else f"Its last test failover was {span(case.now - tested)} ago"
+        yield Problem("replica_test_overdue", f"{told}; one every {every} is asked for.", "Run hyperv_replica_failover with action: test.")
 
 
 def _of_drills(case: Case, limits: Limits) -> Iterator[Problem]:
@@ -217,8 +213,9 @@ def _of_drills(case: Case, limits: Limits) -> Iterator[Problem]:
         yield Problem("drill_failed", f"Its last restore drill failed, {span(case.now - drilled.last)} ago.",
                       "The evidence in restore_drills at the destination says why.")
     if drilled.passed is None or case.now - drilled.passed > limits.drill:
-        yield Problem("drill_overdue", f"The last restore drill that it passed {_ago(drilled.passed, case.now)}; one every "
-                      f"{span(limits.drill)} is asked for.", "Run the role restore_drill.")
+        told = "No restore drill has brought it back yet" if drilled.passed is None else \
+            f"The last restore drill that it passed was {span(case.now - drilled.passed)} ago"
+        yield Problem("drill_overdue", f"{told}; one every {span(limits.drill)} is asked for.", "Run the role restore_drill.")
 
 
 def _of_machine(vm: VmFacts) -> Iterator[Problem]:

@@ -65,6 +65,6 @@ def everything() -> Report:
         shadow_copies=[{"owner": "ours", "age": 90_000}, {"owner": "suspect", "age": 60}, {"owner": "foreign", "age": 10**6}])
     passed = {"began": iso(40 * 24), "outcome": "passed"}
     first["drills"] = [{"results": [{"vm": {"vm_id": guid(2)}, "last_drill": passed, "last_passed": passed}]}]
-    first["replicas"] = [{"replicas": [{"vm": {"vm_id": guid(3)}, "last_test": iso(100 * 24)}]}]
+    first["replicas"] = [{"replicas": [{"vm": {"vm_id": guid(3)}, "last_test": iso(100 * 24), "test_overdue": True}]}]
     return report(first, {"host": "gone", "info": {"unreachable": True, "msg": "No."}},
                   limits=Limits(drill=timedelta(days=30), test=timedelta(days=90)))

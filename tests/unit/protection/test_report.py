@@ -100,6 +100,48 @@ def test_limits_of_the_report_hold_where_the_policy_says_nothing() -> None:
     assert codes(given, limits=Limits(timedelta(hours=7), timedelta(hours=3))) == ("overdue", ["overdue"])
 
 
+@pytest.mark.parametrize(("told", "found"), [
+    ({"last_drill": None, "last_passed": None}, ["drill_overdue"]),
+    ({"last_drill": {"began": iso(24), "outcome": "passed"}, "last_passed": {"began": iso(24)}}, []),
+    ({"last_drill": {"began": iso(24), "outcome": "failed"}, "last_passed": {"began": iso(99)}}, ["drill_failed", "drill_overdue"]),
+    ({"last_drill": {"began": iso(24), "outcome": "refused"}, "last_passed": {"began": "yesterday"}}, ["drill_overdue"]),
+])
+def test_drills_are_asked_of_what_can_be_drilled(told: dict[str, Any], found: list[str]) -> None:
+    given = {**host(vm(1), plan=plan(1), copies=[copy(1, 8)]), "drills": [{"results": [{"vm": {"vm_id": guid(1)}, **told}]}]}
+    limits = Limits(drill=timedelta(days=3))
+    assert codes(given, limits=limits) == ("attention" if found else "ok", found)
+    assert codes(given) == ("ok", [])
+    assert codes(host(vm(1), plan=plan(1), copies=[copy(1, 8)]), limits=limits) == ("ok", [])
+
+
+def test_what_one_host_knows_of_a_drill_counts_for_another_one() -> None:
+    passed = {"began": iso(24), "outcome": "passed"}
+    shared = [{"results": [{"vm": {"vm_id": guid(1)}, "last_drill": passed, "last_passed": passed}]}, {"skipped": True}]
+    older = [{"results": [{"vm": {"vm_id": guid(1)}, "last_drill": {"began": iso(900), "outcome": "failed"}, "last_passed": None}]}]
+    given = {**host(vm(1), plan=plan(1), copies=[copy(1, 8)]), "drills": older}
+    made = report(given, {"host": "gone", "info": {}, "drills": shared}, limits=Limits(drill=timedelta(days=3)))
+    assert [(one.status, one.drilled and one.drilled.outcome) for one in made.vms] == [("ok", "passed")]
+
+
+def test_what_could_not_be_read_is_something_to_do() -> None:
+    away = {"drills": [{"failed": True, "msg": "Away."}], "replicas": [{"skipped": True}]}
+    made = report({**host(vm(1), plan=plan(1), copies=[copy(1, 8)]), **away}, limits=Limits(drill=timedelta(days=3)))
+    told = [finding["text"] for finding in made.as_data()["hosts"][0]["findings"]]
+    assert told == ["When virtual machines were drilled is not known: Away."]
+    assert made.good is False
+
+
+def test_test_failovers_are_asked_of_replicas() -> None:
+    def judged(last_test: str | None, **changes: Any) -> list[str]:
+        relations = [{"extended": False, "state": "replicating", "health": "ok", "last_replicated": iso(0)}]
+        entry = {"vm": {"vm_id": guid(1)}, "last_test": last_test, "test_overdue": False, **changes}
+        given = {**host(vm(1, replication={"mode": "replica", "relations": relations})), "replicas": [{"replicas": [entry]}]}
+        return codes(given, limits=Limits(test=timedelta(days=3)))[1]
+
+    assert (judged(None), judged(iso(73)), judged(iso(71)), judged(None, test_overdue=None)) == (
+        ["replica_test_overdue"], ["replica_test_overdue"], [], [])
+
+
 def test_the_worst_come_first() -> None:
     made = report(host(vm(1, "b"), vm(2, "a"), vm(3, "z"), vm(4, "y", **REPLICA), plan=plan(1, 2, unprotected=[{"vm_id": guid(3)}]),
                        copies=[copy(1, 8), copy(2, 90)]))

@@ -155,8 +155,8 @@ ASKED: dict[str, tuple[str, str, str, str, str]] = {
         "A checkpoint is 9 days old.", '"code": "checkpoint_old"', "A checkpoint is 9 days old.", "A checkpoint is 9 days old.",
         f"vm_checkpoints{{{ONE}}} 3"),
     "findings about shadow copies": (
-        "1 of its shadow copies are ours, or may be, and older than a day.", '"code": "shadow_copies_left"', "",
-        "older than a day. Run the role shadow_cleanup.", 'host_findings{host="hv01"} 1'),
+        "Shadow copies that are ours, or may be, and are older than a day: 1.", '"code": "shadow_copies_left"', "",
+        "older than a day: 1. Run the role shadow_cleanup.", 'host_findings{host="hv01"} 1'),
     "what the next prune deletes": (
         "What the next prune deletes: 2 copies, 4.0 GiB", '"folder": "E:\\\\Backup\\\\HV01\\\\2\\\\60"', f"2,{4 * 1024**3}", "",
         f"vm_next_prune_bytes{{{ONE}}} {4 * 1024**3}"),
