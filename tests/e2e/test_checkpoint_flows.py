@@ -45,8 +45,10 @@ def patch(tmp_path: Path) -> Path:
 
 def test_patch_flow(start_fleet: StartFleet, controller: Controller, patch: Path) -> None:
     fleet = start_fleet(host("HV01", vm("web01", policy="standard"), vm("sql01")), speed=FAST)
-    inventory = controller.inventory(winrm(fleet), {"patch_flow_vms": ["web01", "sql01"], "patch_flow_tasks": str(patch)})
-    run = controller.play(PATCH, inventory, "-e", "bad=sql01")
+    with fleet.locked():
+        by_id = machine(fleet, "sql01").id
+    inventory = controller.inventory(winrm(fleet), {"patch_flow_vms": ["web01", by_id], "patch_flow_tasks": str(patch)})
+    run = controller.play(PATCH, inventory, "-e", f"bad={by_id}")
     assert run.code == 2, run.output
     assert names(fleet, "web01") == []
     reverted = names(fleet, "sql01")
