@@ -25,7 +25,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.protection import
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.incompatibilities import Incompatibility
 
 ACCESS_DENIED, INVALID_STATE, IN_USE, NOT_SUPPORTED = 32769, 32775, 32779, 32784
-IMPORT_JOB = 61
+IMPORT_JOB, REALIZE_JOB = 61, 141
 DISCONNECTED, CONNECTED = 3, 2
 
 
@@ -122,10 +122,10 @@ def incompatibilities_of(reader: CimReader, job: Reference) -> tuple[Incompatibi
     return tuple(incompatibilities.of(error.message_id, error.message) for error in jobs.errors_of(reader, job))
 
 
-def importing(reader: CimReader) -> bool:
-    """True while any import is under way on the host; one request."""
+def at_work(reader: CimReader, job_type: int) -> bool:
+    """True while any job of this type is under way on the host; one request."""
     rows = reader.enumerate(NAMESPACE, "Msvm_ConcreteJob")
-    return any(not job.finished and job.job_type == IMPORT_JOB for job in (jobs.from_row(jobs.reference_of(row), row) for row in rows))
+    return any(not job.finished and job.job_type == job_type for job in (jobs.from_row(jobs.reference_of(row), row) for row in rows))
 
 
 def _begun(answer: MethodResult, method: str, made: str | None, what: str, error_code: str) -> Begun:

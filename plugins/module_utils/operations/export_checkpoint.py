@@ -108,3 +108,10 @@ def leftover(machine: Machine, checkpoint: Checkpoint) -> Leftover:
     """The checkpoint, when it stays."""
     return Leftover("checkpoint", checkpoint.checkpoint_id, f"{machine.name} ({machine.vm_id})",
                     f"Get-VM -Id {machine.vm_id} | Get-VMSnapshot | Where-Object Id -eq {checkpoint.checkpoint_id} | Remove-VMSnapshot")
+
+
+def unseen(machine: Machine, run_id: str) -> Leftover:
+    """The checkpoint that a run may have made, when nobody could look."""
+    name = export_record.checkpoint_name(run_id)
+    return Leftover("suspect_checkpoint", name, f"{machine.name} ({machine.vm_id})",
+                    f"Get-VM -Id {machine.vm_id} | Get-VMSnapshot -Name '{name}' | Remove-VMSnapshot")

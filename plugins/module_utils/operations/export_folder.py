@@ -45,6 +45,7 @@ def make(tools: Tools, path: str, vm_id: str, run_id: str) -> list[Leftover]:
     if made.exit_code != 0:
         raise export_jobs.not_made(folder, "the account of this session")
     if export_jobs.links_in(made.stdout, folder):
+        files.run(tools.writer, export_jobs.UNDO, export_jobs.values_of(folder))
         raise export_jobs.link_in_the_way(folder)
     return []
 
@@ -64,8 +65,7 @@ def look(tools: Tools, path: str, vm_id: str, run_id: str, size: int, *, sha256:
             raise HypervError(f"The export in {path} was not read in time.", error_code="timeout", leftovers=end.leftovers)
         return export_jobs.inspected(end.result, end.outputs, folder, sha256=sha256), list(end.leftovers)
     with reading_programs(tools.writer, export_jobs.values_of(folder)) as programs:
-        listed = programs.run(export_jobs.LIST, timeout=files.SHORT)
-    return export_jobs.seen(listed.stdout, folder), []
+        return export_jobs.listed(programs.run(export_jobs.LIST, timeout=files.SHORT), folder), []
 
 
 def finish(tools: Tools, path: str, manifest: Manifest, guide: bytes) -> list[Leftover]:

@@ -125,6 +125,12 @@ class Order:
         """What the host cannot see."""
         return tuple(reason.sentence for reason in self.verdict.of_kind("unknown"))
 
+    def by(self, method: str) -> Order | None:
+        """This way or what is done instead, whichever is of this method."""
+        if self.method == method or self.instead is None:
+            return self if self.method == method else None
+        return self.instead.by(method)
+
     @property
     def captured(self) -> tuple[SourceDisk, ...]:
         """The disks that are exported."""

@@ -4,26 +4,33 @@
 """One VM's export from the intent to the end: checkpoint, folder, job, proof, manifest, and everything of ours away again.
 
 Whatever happens in between: a checkpoint that was made for it goes as soon as the job has ended, what has no manifest is removed or told,
-and the intent goes last. Only when the job goes on without us everything stays, so that a later run takes it over.
+and the intent goes last. Only when the job goes on without us, or nobody can tell, everything stays, so that a later run takes it over.
 """
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.types import Reference
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Clock, Deadline
-from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover, OutcomeUnknown
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import (
+    ConnectionFailed,
+    HypervError,
+    Leftover,
+    NotFound,
+    OutcomeUnknown,
+)
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import exports, jobs
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoints import Checkpoint
-from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.jobs import Job, JobFailed
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.jobs import Job
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import (
     checkpoint_steps,
     export_checkpoint,
     export_folder,
+    export_job,
     export_verify,
     incomplete_copies,
     shadow_lifecycle,
@@ -34,26 +41,22 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.export
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.export_plan import (
     CHECKPOINT,
     EVIDENCE,
-    LIVE_DATA,
-    LIVE_SAVED,
-    OFFLINE,
     PRODUCTION_CHECKPOINT,
     ExportRequest,
     Order,
 )
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations.export_record import ExportRecord
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.export_record import ExportRecord, record_of
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.export_verify import Looking
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.inventory import HostFacts
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import naming, restore_guide
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import ExcludedDisk, Export, Manifest, Place
-from ansible_collections.agentless.hyperv.plugins.module_utils.windows import state, system, target_jobs
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows import state, target_jobs
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.job_runs import NotFollowed
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.leases import LeaseLost
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import Intent
-from ansible_collections.agentless.hyperv.plugins.module_utils.windows.tasks import Refusal
 
-_SAY_EVERY = 60.0
-_LONGEST_PAUSE = 30.0
-_END = 120.0
-"""Seconds that a job gets to end once it was asked to."""
+_NOT_OURS_TO_END = (StillRunning, OutcomeUnknown, ConnectionFailed, LeaseLost, NotFollowed)
+"""Nobody can tell what still goes on, or somebody else has the lease: nothing may be touched, and a later run goes on with it."""
 
 
 @dataclass
@@ -101,8 +104,9 @@ def execute(order: Order, facts: HostFacts, request: ExportRequest, tools: Tools
     outcome = _execute(order, facts, request, tools, standing)
     while outcome.error is not None and outcome.error.error_code == "production_failed" and order.instead is not None:
         tools.progress(f"{order.machine.name}: {outcome.error.message} Exporting it {order.instead.method} instead, as the task allows.")
-        order = order.instead
+        order, left = order.instead, outcome.leftovers
         outcome = _execute(order, facts, request, tools)
+        outcome.leftovers += left
     return outcome
 
 
@@ -125,11 +129,12 @@ def _execute(order: Order, facts: HostFacts, request: ExportRequest, tools: Tool
             outcome.job = jobs.read_job(tools.writer, begun.job)
             return outcome
         _bring_home(begun, order, facts, request, tools, outcome, standing)
-    except StillRunning as error:
-        outcome.error, outcome.running = error, True
     except HypervError as error:
-        outcome.error = error
-        outcome.leftovers += _give_up(tools, intent, order.machine, keep=error.error_code == OutcomeUnknown.error_code)
+        if isinstance(error, _NOT_OURS_TO_END) or outcome.manifest is not None:
+            _fail(outcome, error, intent, tools)
+        else:
+            outcome.error = error if _is_here(tools, order.machine) else _moved(order.machine, error)
+            outcome.leftovers += give_up(tools, intent, order.machine)
     return outcome
 
 
@@ -168,121 +173,8 @@ def _begin(order: Order, facts: HostFacts, request: ExportRequest, tools: Tools,
     outcome.folder = path = f"{order.folder}\\{naming.copy_folder(taken, request.run_id)}"
     outcome.leftovers += export_folder.make(tools, path, order.machine.vm_id, request.run_id)
     tools.progress(f"{order.machine.name}: exporting, about {order.size / 2**30:.1f} GiB, to {path}")
-    job = _start(order, facts, tools, intent, path, checkpoint)
+    job = export_job.start(order, facts.system.name, tools, intent, path, checkpoint)
     return Begun(intent, path, taken, level, checkpoint, job)
-
-
-def _start(order: Order, facts: HostFacts, tools: Tools, intent: Intent, path: str, checkpoint: Checkpoint | None) -> Reference | None:
-    """Have the host begin; once more only when it provably had not. The lost answer of one that had is made up for by its job."""
-    live = {LIVE_SAVED: exports.SAVED, LIVE_DATA: exports.APPLICATION}.get(order.method, exports.CRASH)
-    excluded = tuple(disk.disk.instance_id for disk in order.disks if disk.excluded)
-    wish = exports.Wish(order.machine.reference, path, checkpoint.reference if checkpoint is not None else None, live,
-                        order.method in (LIVE_SAVED, OFFLINE), excluded)
-    for last in (False, True):
-        try:
-            return exports.start(tools.writer, wish, facts.system.name)
-        except OutcomeUnknown:
-            found = exports.find(tools.writer, order.machine.reference, intent.host_time - exports.BEFORE)
-            if found:
-                return found[-1].reference
-            if last or not checkpoint_steps.idle(export_checkpoint.steps(tools), order.machine):
-                raise
-    return None
-
-
-# -- follow --------------------------------------------------------------------------------------------------------------
-
-
-def follow(tools: Tools, order: Order, intent: Intent, reference: Reference, started: datetime, outcome: Outcome) -> bool:
-    """Wait for the job. True when it ended well, False when it vanished before anybody saw its end.
-
-    Raises StillRunning when the time is over first, JobFailed with what to do when it failed.
-    """
-    name, size = order.machine.name, order.size
-    pause, said, first = 2.0, 0.0, tools.clock.monotonic()
-    while True:
-        job = jobs.read_job(tools.writer, reference)
-        if job is None:
-            tools.progress(f"{name}: the job of the export is gone; looking what came of it")
-            return False
-        outcome.job = job
-        if job.finished:
-            return _ended(tools, job, order)
-        seconds = tools.clock.monotonic() - first
-        if tools.deadline.expired():
-            raise _still_running(job, intent)
-        if seconds - said >= _SAY_EVERY:
-            said = seconds
-            tools.progress(progress_line(name, size, seconds, job.percent))
-        tools.lease.keep()
-        tools.clock.sleep(min(pause, max(tools.deadline.remaining(), 0.1)))
-        pause = min(pause * 1.5, _LONGEST_PAUSE)
-
-
-def progress_line(name: str, size: int, seconds: float, percent: int | None) -> str:
-    """VM, step, percent, bytes, rate and time left, as far as they are known."""
-    if not percent:
-        return f"{name}: exporting for {seconds / 60:.0f} min"
-    done = size * percent / 100
-    return (f"{name}: exporting, {percent} %, about {done / 2**30:.1f} of {size / 2**30:.1f} GiB, "
-            f"{done / max(seconds, 1) / 2**20:.0f} MiB/s, {seconds * (100 - percent) / percent / 60:.0f} min left")
-
-
-def _ended(tools: Tools, job: Job, order: Order) -> bool:
-    try:
-        jobs.conclude(tools.writer, job, f"exporting {order.machine.name!r}")
-    except JobFailed as error:
-        raise explained(error, order, tools) from error
-    return True
-
-
-def _still_running(job: Job, intent: Intent) -> StillRunning:
-    return StillRunning(
-        f"The time for this task was over before the export was complete ({job.percent} %). It goes on on the host.", error_code="timeout",
-        hint=f"A later run of the same task takes it over; hyperv_cleanup with run_id {intent.run_id} ends it and removes what it made. "
-             "A host forgets a job five minutes after its end: come back before.",
-        details={"job": {**job.as_result(), "run_id": intent.run_id}})
-
-
-_HRESULTS: Mapping[int, Refusal] = {
-    0x80070005: Refusal("destination_denied", "the host's computer account may not write there", ""),
-    0x80070050: Refusal("export_target_exists", "something of that name is there already", "Look what it is; run the task again."),
-    0x800700B7: Refusal("export_target_exists", "something of that name is there already", "Look what it is; run the task again."),
-    0x80070070: Refusal("destination_full", "the destination is full", "Free space there, or keep fewer exports."),
-    0x80070027: Refusal("destination_full", "the destination is full", "Free space there, or keep fewer exports."),
-    0x80070035: Refusal("destination_unreachable", "the network path was not found", "Is the server there, and its name right?"),
-    0x80070040: Refusal("destination_unreachable", "the server went away", "Is the server there?"),
-    0x80070043: Refusal("destination_unreachable", "the share was not found", "Is the share's name right?"),
-    0x80070002: Refusal("export_source_missing", "a file of the virtual machine was not found", "hyperv_vm_info with chains shows which."),
-    0x80070003: Refusal("export_source_missing", "a folder was not found", "Was the destination removed, or a folder of the machine?"),
-    0x80070020: Refusal("sharing_violation", "a file is opened by somebody else", "Look for antivirus and backup products; run it again."),
-}
-
-
-def explained(error: JobFailed, order: Order, tools: Tools) -> HypervError:
-    """The failure of the job with what to do about it, as far as its code tells (operations F-17 to F-19)."""
-    refusal = _HRESULTS.get((error.hresult or 0) & 0xFFFFFFFF)
-    if refusal is None:
-        hint: str | None = "A missing disk or a missing virtual switch is the usual cause; the log Hyper-V-VMMS of the host says more."
-        if order.method == LIVE_DATA:
-            hint = "The guest may not have quiesced; without live_data it is not asked to."
-        return HypervError(error.message, error_code="export_failed", hint=hint, return_value=error.return_value, hresult=error.hresult,
-                           details=error.details)
-    hint = refusal.hint
-    if refusal.error_code == "destination_denied":
-        hint = (f"Exports are written by {account(tools)}, whoever runs the task: give it full control on the share and in its folder"
-                " (each node of a cluster). The account of the connection does not matter.")
-    return HypervError(f"The export of {order.machine.name!r} failed: {refusal.sentence}. {error.message}", error_code=refusal.error_code,
-                       hint=hint, return_value=error.return_value, hresult=error.hresult, details=error.details)
-
-
-def account(tools: Tools) -> str:
-    r"""``DOMAIN\HOST$``, as far as the host tells its domain; one request, only for a message."""
-    try:
-        computer = system.read_system(tools.writer, tools.clock)
-    except HypervError:
-        return "the host's computer account"
-    return f"the computer account {computer.domain}\\{computer.name}$" if computer.domain else f"the computer account {computer.name}$"
 
 
 # -- prove and close -----------------------------------------------------------------------------------------------------
@@ -291,23 +183,8 @@ def account(tools: Tools) -> str:
 def _bring_home(begun: Begun, order: Order, facts: HostFacts, request: ExportRequest, tools: Tools, outcome: Outcome,
                 standing: Standing | None = None) -> None:
     """Follow, take the checkpoint away, prove, write the manifest, forget the intent, wait for the merge."""
-    ended_well = True
-    merge: Merge | None = None
-    own = begun.checkpoint if order.method == PRODUCTION_CHECKPOINT else None
-    try:
-        if begun.job is not None:
-            ended_well = follow(tools, order, begun.intent, begun.job, begun.intent.host_time, outcome)
-            if not ended_well and not checkpoint_steps.idle(export_checkpoint.steps(tools), order.machine):
-                raise OutcomeUnknown(f"The job of the export of {order.machine.name!r} is gone, and the host still works on the machine.",
-                                     hint="Run the task again when it is idle.")
-    except (StillRunning, OutcomeUnknown):
-        raise
-    except HypervError:
-        if own is not None:
-            _remove_quietly(tools, order, own, outcome)
-        raise
-    if own is not None:
-        merge = export_checkpoint.remove(export_checkpoint.steps(tools), order.machine, own)
+    ended_well = begun.job is None or _ended_well(begun, begun.job, order, tools, outcome)
+    merge, stuck = _without_checkpoint(begun, order, tools)
     exact = replace(order, checkpoint=begun.checkpoint)
     sha256 = request.verify == export_verify.SHA256
     seen, left = export_folder.look(tools, begun.path, order.machine.vm_id, begun.intent.run_id, order.size, sha256=sha256)
@@ -321,6 +198,10 @@ def _bring_home(begun: Begun, order: Order, facts: HostFacts, request: ExportReq
     outcome.leftovers += export_folder.finish(tools, begun.path, manifest, guide)
     outcome.folder, outcome.manifest = begun.path, manifest
     tools.progress(f"{order.machine.name}: exported, {manifest.size} bytes, verified: {manifest.verified}")
+    if stuck is not None:
+        stuck.message = f"The export is complete, but the checkpoint that was made for it is still there. {stuck.message}"
+        stuck.leftovers = (*stuck.leftovers, shadow_lifecycle.intent_leftover(tools.folder, begun.intent))
+        raise stuck
     if standing is not None:
         standing.retract()
     else:
@@ -331,12 +212,31 @@ def _bring_home(begun: Begun, order: Order, facts: HostFacts, request: ExportReq
         outcome.merged = True
 
 
-def _remove_quietly(tools: Tools, order: Order, checkpoint: Checkpoint, outcome: Outcome) -> None:
-    """After a failure: the first error says more."""
+def _ended_well(begun: Begun, job: Reference, order: Order, tools: Tools, outcome: Outcome) -> bool:
+    """Wait for the job. False when nobody saw its end, and the host does nothing with the machine any more."""
+
+    def seen(found: Job) -> None:
+        outcome.job = found
+
+    if export_job.follow(tools, order, begun.intent, job, seen):
+        return True
+    if not checkpoint_steps.idle(export_checkpoint.steps(tools), order.machine):
+        raise OutcomeUnknown(f"The job of the export of {order.machine.name!r} is gone, and the host still works on the machine.",
+                             hint="Run the task again when it is idle.")
+    return False
+
+
+def _without_checkpoint(begun: Begun, order: Order, tools: Tools) -> tuple[Merge | None, HypervError | None]:
+    """Take away the checkpoint that was made for the export: the merge to wait for, or why it is still there. What was exported is as good
+    with it as without."""
+    if order.method != PRODUCTION_CHECKPOINT or begun.checkpoint is None:
+        return None, None
     try:
-        export_checkpoint.remove(export_checkpoint.steps(tools), order.machine, checkpoint)
+        return export_checkpoint.remove(export_checkpoint.steps(tools), order.machine, begun.checkpoint), None
     except HypervError as error:
-        outcome.leftovers += error.leftovers
+        if isinstance(error, _NOT_OURS_TO_END):
+            raise
+        return None, error
 
 
 def _manifest(begun: Begun, order: Order, facts: HostFacts, request: ExportRequest, proof: export_verify.Proof,
@@ -364,28 +264,30 @@ def _manifest(begun: Begun, order: Order, facts: HostFacts, request: ExportReque
 
 
 def adopt(intent: Intent, record: ExportRecord, order: Order, facts: HostFacts, request: ExportRequest, tools: Tools) -> Outcome | None:
-    """Bring the export of an earlier run to its end; None when nothing of use came of it, and it was taken away."""
+    """Bring the export of an earlier run to its end; None when nothing of use came of it, and all of it was taken away.
+
+    ``order`` has the way that run took, which may be what it took instead of the first one.
+    """
     outcome = Outcome(order, adopted=True)
     tools.progress(f"{order.machine.name}: taking over the export that the run {intent.run_id} began")
     try:
         begun = _found_again(intent, record, order, tools)
-        if begun is None:
-            outcome.leftovers += _give_up(tools, intent, order.machine)
-            return None
+        if begun is None or not request.accepts(begun.level):
+            why = "its checkpoint, or its job, is not there any more" if begun is None else f"it reached {begun.level} only"
+            raise HypervError(f"The export that the run {intent.run_id} began is of no use: {why}.", error_code="export_not_adopted",
+                              hint="Run the task again once what leftovers names is gone.")
         if not request.wait and begun.job is not None:
             job = jobs.read_job(tools.writer, begun.job)
             if job is not None and not job.finished:
                 outcome.running, outcome.job, outcome.folder = True, job, begun.path
                 return outcome
         _bring_home(begun, order, facts, replace(request, verify=record.verify), tools, outcome)
-    except StillRunning as error:
-        outcome.error, outcome.running = error, True
     except HypervError as error:
-        if isinstance(error, OutcomeUnknown) or outcome.manifest is not None:
-            outcome.error = error
+        if isinstance(error, _NOT_OURS_TO_END) or outcome.manifest is not None:
+            _fail(outcome, error, intent, tools)
             return outcome
-        tools.progress(f"{order.machine.name}: nothing came of the export that the run {intent.run_id} began: {error.message}")
-        left = _give_up(tools, intent, order.machine)
+        tools.progress(f"{order.machine.name}: taking back the export that the run {intent.run_id} began. {error.message}")
+        left = give_up(tools, intent, order.machine)
         if left:
             outcome.error = error
             outcome.leftovers += left
@@ -414,27 +316,55 @@ _GONE = Reference("root/virtualization/v2", "Msvm_ConcreteJob", {"InstanceID": "
 """The job of an export that the host has forgotten."""
 
 
-def _give_up(tools: Tools, intent: Intent, machine: Machine, *, keep: bool = False) -> list[Leftover]:
-    """Take back what an export of ours made and that has no manifest, its intent last. What is still there.
-
-    ``keep``: nobody can tell what still goes on, so everything stays and is told.
-    """
-    if keep:
-        return [*(incomplete_copies.leftover(folder) for folder in intent.folders), shadow_lifecycle.intent_leftover(tools.folder, intent)]
+def give_up(tools: Tools, intent: Intent, machine: Machine) -> list[Leftover]:
+    """Take back what an export of ours made and that has no manifest, its intent last. What is still there."""
     left: list[Leftover] = []
+    record = record_of(intent)
     try:
         checkpoint = export_checkpoint.find(tools.writer, machine.vm_id, intent.run_id)
         if checkpoint is not None:
             export_checkpoint.remove(export_checkpoint.steps(tools), machine, checkpoint)
+        elif record is not None and record.method == PRODUCTION_CHECKPOINT and not _is_here(tools, machine):
+            left.append(export_checkpoint.unseen(machine, intent.run_id))  # it went with the machine
+    except HypervError as error:
+        tools.progress(f"{machine.name}: {error.message}")
+        left += error.leftovers or [export_checkpoint.unseen(machine, intent.run_id)]
+    try:
         left += incomplete_copies.take_away(tools, intent)
     except HypervError as error:
         tools.progress(f"{machine.name}: {error.message}")
-        left += error.leftovers or [incomplete_copies.leftover(folder) for folder in intent.folders]
+        left += error.leftovers or _unseen(intent)
     if left:
         return [*left, shadow_lifecycle.intent_leftover(tools.folder, intent)]
     return shadow_lifecycle.forget(tools, [intent])
 
 
-def give_up(tools: Tools, intent: Intent, machine: Machine) -> list[Leftover]:
-    """The same for one that a run left which died."""
-    return _give_up(tools, intent, machine)
+def _is_here(tools: Tools, machine: Machine) -> bool:
+    """False for a machine that left the host; one request."""
+    try:
+        tools.writer.get(machine.reference)
+    except NotFound:
+        return False
+    except HypervError:
+        return True  # nobody can tell, and what failed before says more
+    return True
+
+
+def _moved(machine: Machine, error: HypervError) -> HypervError:
+    """A failure whose reason is that the machine is on this host no more (operations F-22)."""
+    return HypervError(f"{machine.name!r} left this host while it was exported. {error.message}", error_code="vm_moved",
+                       hint="It moved to another node of its cluster, or was removed. Run the task on the host that has it.",
+                       return_value=error.return_value, hresult=error.hresult, leftovers=error.leftovers, details=error.details)
+
+
+def _unseen(intent: Intent) -> list[Leftover]:
+    """Where it may have left something, while nobody can look."""
+    return [incomplete_copies.unseen(folder, intent.run_id) for folder in intent.folders]
+
+
+def _fail(outcome: Outcome, error: HypervError, intent: Intent, tools: Tools) -> None:
+    """Note why it failed, and what of it may be there; nothing is touched."""
+    outcome.error = error
+    outcome.running = isinstance(error, StillRunning)
+    if outcome.manifest is None and not outcome.running:
+        outcome.leftovers += [*_unseen(intent), shadow_lifecycle.intent_leftover(tools.folder, intent)]

@@ -79,6 +79,11 @@ class Due:
     adopted: Earlier | None = None
     stale: tuple[Earlier, ...] = ()
 
+    @property
+    def way(self) -> Order | None:
+        """What will be exported, as far as anybody can tell: what is taken over went its own way."""
+        return self.order if self.order is None or self.adopted is None else self.order.by(self.adopted.record.method)
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -174,7 +179,7 @@ def prepare(call: Call, run_id: str | None = None) -> Prepared:
     found, destination, ensured = _existing(call, host, request, destination, folder)
     present, wanted = [], []
     for machine in choice.machines:
-        copy = _present_of(host, machine, request, found.copies)
+        copy = _present_of(facts, machine, request, found.copies)
         if copy is not None:
             present.append((machine, copy))
         else:
@@ -222,10 +227,15 @@ def _existing(call: Call, host: HostFacts, request: ExportRequest, destination: 
     return found, reading.destination, reading.ensured
 
 
-def _present_of(host: HostFacts, machine: Machine, request: ExportRequest, copies: Sequence[FoundCopy]) -> FoundCopy | None:
-    """The export that makes a new one needless: one that this task would accept."""
+def _present_of(facts: CheckpointFacts, machine: Machine, request: ExportRequest, copies: Sequence[FoundCopy]) -> FoundCopy | None:
+    """The export that makes a new one needless: one that this task would accept, of the very checkpoint when it names one."""
     usable = [copy for copy in copies if request.accepts(copy.manifest.achieved)]
-    return present_copy(usable, vm_id=machine.vm_id, host=host.system.name, now=host.system.local_time, wanted="inconsistent",
+    if request.checkpoint is not None and usable:
+        checkpoint = export_plan.chosen_checkpoint(facts, machine, request.checkpoint)
+        usable = [copy for copy in usable if copy.manifest.export is not None and checkpoint is not None
+                  and copy.manifest.export.checkpoint_id == checkpoint.checkpoint_id]
+    system = facts.host.system
+    return present_copy(usable, vm_id=machine.vm_id, host=system.name, now=system.local_time, wanted="inconsistent",
                         max_age=request.max_age, run_id=request.run_id if request.own_run_id else None)
 
 
@@ -250,7 +260,7 @@ def _decide(call: Call, facts: CheckpointFacts, request: ExportRequest, destinat
     for machine in wanted:
         begun = earlier.get(machine.vm_id, [])
         held = next((one for one in begun if one.intent.run_id.lower() in alive and one.intent.run_id != request.run_id), None)
-        adopted = _adoptable(ground, machine, begun, request)
+        adopted = _adoptable(ground, machine, begun, request, asked.get(machine.vm_id))
         try:
             if machine.vm_id in problems:
                 raise problems[machine.vm_id]
@@ -258,13 +268,22 @@ def _decide(call: Call, facts: CheckpointFacts, request: ExportRequest, destinat
                 raise HypervError(f"The run {held.intent.run_id} is exporting {machine.name!r}, and is still at work.",
                                   error_code="export_underway", hint="Wait for it.", details={"job": {
                                       "finished": False, "run_id": held.intent.run_id}})
-            order = export_plan.decide(ground, machine, free, underway=adopted is not None and machine.busy is not None)
+            order, adopted = _ordered(ground, machine, free, adopted)
         except HypervError as error:
             due.append(Due(machine, None, error))
             continue
-        free = None if free is None else free - order.size
+        free = free if free is None or adopted is not None else free - order.size
         due.append(Due(machine, order, None, adopted, tuple(one for one in begun if one is not adopted)))
     return facts, due, repair
+
+
+def _ordered(ground: Ground, machine: Machine, free: int | None, begun: Earlier | None) -> tuple[Order, Earlier | None]:
+    """How a VM is exported, and what an earlier run began, if it went one of the ways that are open: what that needs it has taken."""
+    if begun is not None:
+        order = export_plan.decide(ground, machine, None, underway=machine.busy is not None)
+        if order.by(begun.record.method) is not None:
+            return order, begun
+    return export_plan.decide(ground, machine, free), None
 
 
 def _earlier(call: Call, facts: CheckpointFacts, wanted: Sequence[Machine]) -> tuple[dict[str, list[Earlier]], set[str]]:
@@ -281,15 +300,17 @@ def _earlier(call: Call, facts: CheckpointFacts, wanted: Sequence[Machine]) -> t
     return found, {run_id.lower() for run_id in alive}
 
 
-def _adoptable(ground: Ground, machine: Machine, begun: Sequence[Earlier], request: ExportRequest) -> Earlier | None:
-    """The newest that is what this task asks for: the same place, method, proof and disks, and young enough."""
+def _adoptable(ground: Ground, machine: Machine, begun: Sequence[Earlier], request: ExportRequest,
+               checkpoint: Checkpoint | None) -> Earlier | None:
+    """The newest that is what this task asks for: the same place, method, proof, disks and checkpoint, and young enough."""
+    wanted = None if checkpoint is None else checkpoint.checkpoint_id
     now = ground.facts.host.system.local_time
     ways = export_plan.ways_of(machine, request)
 
     def fits(one: Earlier) -> bool:
         fresh = one.intent.run_id == request.run_id or request.max_age is None or now - one.intent.host_time < request.max_age
         same = [folder.casefold() for folder in one.intent.folders] == [ground.folder_of(machine).casefold()]
-        return (fresh and same and one.record.method in ways and one.record.verify == request.verify
+        return (fresh and same and one.record.method in ways and one.record.verify == request.verify and one.record.checkpoint_id == wanted
                 and {path.lower() for path in one.record.excluded} == {path.lower() for path in request.exclude})
 
     return max((one for one in begun if fits(one)), key=lambda one: one.intent.host_time, default=None)
@@ -321,7 +342,7 @@ def _export(due: Due, order: Order, prepared: Prepared, tools: Tools, standing: 
     if due.adopted is not None:
         adopted = due.adopted
         taken = _as_that_run(adopted.intent, prepared, tools, lambda: export_run.adopt(
-            adopted.intent, adopted.record, order, prepared.host, prepared.request, tools))
+            adopted.intent, adopted.record, due.way or order, prepared.host, prepared.request, tools))
         if taken is not None:
             taken.leftovers += left
             return taken
@@ -383,7 +404,7 @@ def _plan(prepared: Prepared) -> Plan:
         diffs = {pruning.machine.vm_id: pruning.diff() for pruning in prunings}
         before["retention"] = {vm_id: diff["before"] for vm_id, diff in diffs.items()}
         after["retention"] = {vm_id: diff["after"] for vm_id, diff in diffs.items()}
-    entries = [*(_predicted(due.order, prepared) for due in prepared.due if due.order is not None),
+    entries = [*(_predicted(due.way, prepared) for due in prepared.due if due.way is not None),
                *(_present(copy, machine, prepared) for machine, copy in prepared.present)]
     for pruning, entry in zip(prunings, entries, strict=True):
         vss_prune.predict(pruning, entry)

@@ -32,12 +32,12 @@ def take_away(tools: Tools, intent: Intent) -> list[Leftover]:
 
 def _take_away_from_share(tools: Tools, intent: Intent) -> list[Leftover]:
     if tools.identity.task is None:
-        return [leftover(folder) for folder in intent.folders]
+        return [unseen(folder, intent.run_id) for folder in intent.folders]
     work = ShareWork(tools, tools.identity.task, intent.run_id)
     shares = work.search([intent])
     copies: list[IncompleteCopy] = [copy for copy in shares.copies if copy.foreign is None]
     still = work.sweep(copies) if copies else {}
-    unknown = [leftover(folder) for folder in intent.folders if MISSING in shares.status.values()]
+    unknown = [unseen(folder, intent.run_id) for folder in intent.folders if MISSING in shares.status.values()]
     strange = [leftover(copy.path) for copy in shares.copies if copy.foreign is not None]
     return [*(leftover(path) for path in still), *strange, *unknown, *work.leftovers]
 
@@ -45,3 +45,9 @@ def _take_away_from_share(tools: Tools, intent: Intent) -> list[Leftover]:
 def leftover(path: str) -> Leftover:
     """A folder without a manifest that stays."""
     return Leftover("incomplete_copy", path, path, f'rmdir /s /q "{path}"')
+
+
+def unseen(folder: str, run_id: str) -> Leftover:
+    """What a run may have left below the folder of a virtual machine, when nobody could look. Whole copies lie there, too, so the folder
+    itself is nothing to remove."""
+    return Leftover("incomplete_copy", f"{folder}\\*_{run_id}", folder, f"hyperv_cleanup with run_id {run_id} and remove: true")

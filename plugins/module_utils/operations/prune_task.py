@@ -4,6 +4,7 @@
 """``hyperv_prune``: retention at a destination by a host that may delete there, for hosts that may only create."""
 from __future__ import annotations
 
+import ntpath
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ def run(call: Call) -> dict[str, Any]:
     for group in groups:
         vss_prune.warn_about_others(group.pruning, call.warn)
         if group.stopped is not None:
-            call.warn(f"Nothing of {group.owner.name} on {group.host} is removed: {group.stopped}")
+            call.warn(f"Nothing of {group.owner.name!r} on {group.host!r} is removed: {group.stopped}")
 
     def apply(writer: CimWriter) -> dict[str, Any]:
         if not reading.ensured:
@@ -115,19 +116,25 @@ def groups_of(found: Found, request: Request, kinds: list[str], hosts: list[str]
                 continue
             owner = Owner(vm_id, manifest.vm_name)
             newer = _newer_without_manifest(found, own.copies, manifest)
-            pruning = vss_prune.decide(own, owner, None, request, host=manifest.host, now=max(host.local_time, manifest.completed))
+            pruning = vss_prune.decide(own, owner, None, request, host=manifest.host, now=host.local_time)
             if newer is not None:
                 pruning = Pruning(owner, pruning.destination, pruning.plan, (), True)
-            yield Group(manifest.host, owner, kind, pruning, None if newer is None else f"{newer} is newer and has no manifest.")
+            yield Group(manifest.host, owner, kind, pruning, None if newer is None else f"{newer} is newer and has no usable manifest.")
 
 
 def _newer_without_manifest(found: Found, copies: tuple[FoundCopy, ...], newest: Manifest) -> str | None:
-    """A folder of the VM that is newer than its newest copy and has no manifest: its newest run failed, or is still at work."""
-    own = [copy.folder for copy in copies if copy.manifest.vm_id == newest.vm_id and copy.manifest.host == newest.host]
+    """A folder of the VM, under whatever name it had, that is newer than its newest copy and has no manifest that can be read: its newest
+    run failed, or is still at work."""
+    name = newest.host.casefold()
+    own = [copy.folder for copy in copies if copy.manifest.vm_id == newest.vm_id and copy.manifest.host.casefold() == name]
     if not own:
         return None
-    above, _separator, last = max(own).rpartition("\\")
-    return next((path for path in found.incomplete if path.rpartition("\\")[0] == above and path.rpartition("\\")[2] > last), None)
+    host, last = ntpath.dirname(ntpath.dirname(own[0])).casefold(), max(ntpath.basename(folder) for folder in own)
+    for path in (*found.incomplete, *found.damaged):
+        machine, copy_name = ntpath.split(path)
+        if ntpath.dirname(machine).casefold() == host and machine.upper().endswith(f"_{newest.vm_id[:8]}") and copy_name > last:
+            return path
+    return None
 
 
 def _plan(groups: tuple[Group, ...], destination: Destination) -> Plan:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import ntpath
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Deadline
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import disks, import_service, jobs
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import checkpoint_steps
@@ -25,6 +26,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.windows.target_jo
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.tasks import Following, TaskName
 
 _SAY_EVERY = 60.0
+_TO_THE_END = 900.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,10 @@ class Tools(checkpoint_steps.Tools):
     folder: StateFolder
     identity: Identity
     knocks_as: str
+
+    def to_the_end(self) -> Tools:
+        """The same with a quarter of an hour at least, for what must not stop half-way because the time of the task is over."""
+        return replace(self, deadline=Deadline(self.clock, max(_TO_THE_END, self.deadline.remaining())))
 
 
 def groups_of(source: Source, target: str) -> tuple[tuple[CopyGroup, tuple[File, ...]], ...]:

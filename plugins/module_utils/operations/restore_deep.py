@@ -42,7 +42,7 @@ def check(tools: Tools, request: Request, source: Source | None, name: str) -> d
         error = problem
     left += restore_import.doubtful_leftovers(made, wish.name)
     if made.planned_id is not None:
-        left += _destroy(tools, made.planned_id, wish.name)
+        left += _destroy(tools.to_the_end(), made.planned_id, wish.name)
     left += [restore_intents.leftover(tools.folder, intent)] if left else restore_run.forget(tools, intent)
     result: dict[str, Any] = {"incompatibilities": [one.as_result() for one in made.found],
                               "deep_checked": error is None or bool(made.found), "leftovers": [one.as_result() for one in left]}

@@ -38,7 +38,7 @@ FOLDER = "restore_drills"
 _SYSTEM32 = "%SystemRoot%\\System32\\"
 _FINDSTR = _SYSTEM32 + 'findstr.exe /S /N "^" "%AGH_BASE%\\*.json"'
 READ = Command(_FINDSTR, reads_only=True)
-_LINE = re.compile(r"(?P<path>.*\\\d{8}T\d{6}Z_[A-Za-z0-9-]{1,40}\.json):\d+:(?P<text>.*)\Z", re.DOTALL | re.ASCII)
+_LINE = re.compile(r"(?P<path>.*?\\\d{8}T\d{6}Z_[A-Za-z0-9-]{1,40}\.json):\d+:(?P<text>.*)\Z", re.DOTALL | re.ASCII)
 _FILES = (("drill.json", "json"), ("junit.txt", "xml"), ("page.txt", "html"))
 _READABLE = 'if exist "%AGH_FOLDER%\\" dir /AD "%AGH_FOLDER%"'
 """With the two entries that every folder has, dir fails only where it may not read."""

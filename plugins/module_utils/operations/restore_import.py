@@ -8,7 +8,7 @@ anything is asked again: a second import would make a second machine.
 """
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim import paths
@@ -70,6 +70,15 @@ def plan(tools: Tools, wish: Wish, made: Made, before: frozenset[str]) -> None:
     _wire(tools, wish, made.planned_id, switches)
 
 
+def _tries(tools: Tools, what: str) -> Iterator[None]:
+    """As often as a step is tried, with a pause before each further try; what the try before came to was looked at by then."""
+    for attempt in range(_TRIES):
+        if attempt:
+            tools.clock.sleep(_PAUSE)
+        tools.progress(what)
+        yield
+
+
 # -- import --------------------------------------------------------------------------------------------------------------
 
 
@@ -78,10 +87,7 @@ def _import(tools: Tools, wish: Wish, made: Made, before: frozenset[str]) -> str
     path, tree = f"{wish.folder}\\{source.definition}", f"{wish.folder}\\{source.checkpoints}" if source.checkpoints else ""
     what = f"importing {path}"
     problem: HypervError | None = None
-    for attempt in range(_TRIES):
-        if attempt:
-            tools.clock.sleep(_PAUSE)
-        tools.progress(what)
+    for _unused in _tries(tools, what):
         try:
             begun = import_service.import_definition(tools.writer, path, tree, new_id=wish.new_id)
             found = _made_by(tools, begun, what)
@@ -133,7 +139,7 @@ def _adopt(tools: Tools, wish: Wish, made: Made, before: frozenset[str]) -> str 
             made.doubtful = tuple(one.vm_id for one in fresh)
             raise HypervError(f"{len(fresh)} planned virtual machines named {wish.source.vm_name!r} appeared at once.",
                               error_code="import_unknown", hint="Somebody else imports the same backup; look at leftovers.")
-        if not import_service.importing(tools.writer):
+        if not import_service.at_work(tools.writer, import_service.IMPORT_JOB):
             return None
         tools.clock.sleep(_PAUSE)
     return None
@@ -175,23 +181,23 @@ def _wire(tools: Tools, wish: Wish, vm_id: str, switches: Mapping[str, str]) -> 
     storage, ports = _parts(tools, vm_id, switches)
     wanted = restore_wiring.wire(wish.source, wish.folder, storage, ports, wish.networks, switches)
     pending = restore_wiring.pending(wanted, storage, ports, switches)
-    for attempt in range(_TRIES):
-        if pending.empty:
-            return
-        if attempt:
-            tools.clock.sleep(_PAUSE)
+    what = f"wiring {wish.name!r}"
+    if pending.empty:
+        return
+    for _unused in _tries(tools, what):
         try:
             for class_name, values in _changes(pending):
-                _finish(tools, import_service.modify_resources(tools.writer, class_name, values), f"wiring {wish.name!r}")
+                _finish(tools, import_service.modify_resources(tools.writer, class_name, values), what)
             if pending.removed:
                 _finish(tools, import_service.remove_resources(tools.writer, [one.reference for one in pending.removed]),
                         f"removing images of {wish.name!r}")
         except (OutcomeUnknown, Busy) as error:
             tools.progress(f"{wish.name}: {error.message} Looking what came of it.")
         pending = restore_wiring.pending(wanted, *_parts(tools, vm_id, switches), switches)
-    if not pending.empty:
-        raise HypervError(f"The planned virtual machine {wish.name!r} does not show the changes of its disks and adapters.",
-                          error_code="settings_not_changed", hint="Run the task again; nothing of it stays.")
+        if pending.empty:
+            return
+    raise HypervError(f"The planned virtual machine {wish.name!r} does not show the changes of its disks and adapters.",
+                      error_code="settings_not_changed", hint="Run the task again; nothing of it stays.")
 
 
 def _parts(tools: Tools, vm_id: str, switches: Mapping[str, str]) -> tuple[tuple[Storage, ...], tuple[Port, ...]]:
@@ -227,10 +233,7 @@ def validate(tools: Tools, made: Made, name: str) -> None:
     """Ask the host whether it can take the planned machine. Raises HypervError ``not_compatible`` with everything that it names."""
     what = f"validating {name!r}"
     problem: HypervError | None = None
-    for attempt in range(_TRIES):
-        if attempt:
-            tools.clock.sleep(_PAUSE)
-        tools.progress(what)
+    for _unused in _tries(tools, what):
         try:
             begun = import_service.validate(tools.writer, planned.reference_of(made.planned_id or ""))
             failed = _ended(tools, begun, what)
@@ -260,10 +263,7 @@ def realize(tools: Tools, wish: Wish, made: Made) -> Machine:
     ``settings_not_changed`` when the real one takes no mark."""
     vm_id, what = made.planned_id or "", f"making {wish.name!r} a real virtual machine"
     problem: HypervError | None = None
-    for attempt in range(_TRIES):
-        if attempt:
-            tools.clock.sleep(_PAUSE)
-        tools.progress(what)
+    for _unused in _tries(tools, what):
         try:
             _finish(tools, import_service.realize(tools.writer, planned.reference_of(vm_id)), what)
         except (OutcomeUnknown, Busy, NotFound) as error:
@@ -292,11 +292,13 @@ def _marked(tools: Tools, wish: Wish, machine: Machine) -> Machine:
 
 
 def _settled(tools: Tools, vm_id: str) -> Machine | None:
-    """The real machine, once the planned one is gone; None while there is only the planned one. A job that lost its answer gets time."""
-    for _unused in range(_TRIES):
+    """The real machine, once the planned one is gone; None when the host shows the planned one only, and works on none any more."""
+    for look in range(int(_SETTLE / _PAUSE)):
         machine = next((one for one in machines.read_machines(tools.writer).machines if one.vm_id == vm_id), None)
         if machine is not None and machine.settings is not None and vm_id not in planned.read_ids(tools.writer):
             return machine
+        if look + 1 >= _TRIES and not import_service.at_work(tools.writer, import_service.REALIZE_JOB):
+            return None
         tools.clock.sleep(_PAUSE)
     return None
 
@@ -307,9 +309,7 @@ def _settled(tools: Tools, vm_id: str) -> Machine | None:
 def destroy(tools: Tools, reference: Reference, what: str) -> None:
     """Take a machine away and see that it is gone. Raises why it is still there."""
     problem: HypervError | None = None
-    for attempt in range(_TRIES):
-        if attempt:
-            tools.clock.sleep(_PAUSE)
+    for _unused in _tries(tools, what):
         try:
             _finish(tools, import_service.destroy(tools.writer, reference), what)
         except NotFound:

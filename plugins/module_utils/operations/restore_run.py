@@ -88,7 +88,7 @@ def execute(tools: Tools, request: Request, order: Order) -> Outcome:
     except HypervError as error:
         outcome.error = error
     if intent is not None:
-        _close(tools, request, order, outcome, intent)
+        _close(tools.to_the_end(), request, order, outcome, intent)
         reached("removed" if request.drill else "end")
     return outcome
 
@@ -116,6 +116,7 @@ def _restore(tools: Tools, request: Request, order: Order, outcome: Outcome, int
     before = frozenset(intent.planned_before)
     if order.old is not None:
         rehearse(tools, wish, outcome.made, before)
+        tools = tools.to_the_end()  # from here on a machine that existed is in nobody's list
         outcome.replaced = _unregister(tools, order.old)
     restore_import.plan(tools, wish, outcome.made, before)
     restore_import.validate(tools, outcome.made, order.name)

@@ -221,8 +221,7 @@ def _plan(prepared: Prepared) -> Plan:
     if prepared.present is not None:
         return Plan((), {"restored": prepared.present.name}, {"restored": prepared.present.name}, _unchanged(prepared, prepared.present))
     if source is None:
-        return Plan((Step("restore", request.folder or request.destination),), {}, {"restored": "not known in check mode"},
-                    {"run_id": request.run_id, "leftovers": []})
+        return Plan((Step("restore", request.folder or request.destination),), {}, {"restored": "not known in check mode"}, _head(prepared))
     if order is None:  # the planned machine that it makes is gone again: nothing is changed
         return Plan((Step("deep_check", prepared.name, {"from": source.folder}),), {}, {}, {**_head(prepared), "changed": False})
     steps = [Step("remove_remains", run) for run in prepared.dead]
@@ -242,7 +241,7 @@ def _plan(prepared: Prepared) -> Plan:
 
 def _head(prepared: Prepared) -> dict[str, Any]:
     source = prepared.source
-    return {"run_id": prepared.request.run_id, "mode": prepared.request.mode, "leftovers": [], "incompatibilities": [],
+    return {"run_id": prepared.request.run_id, "mode": prepared.request.mode, "folder": None, "leftovers": [], "incompatibilities": [],
             "backup": None if source is None else source.as_result(), "vm": {"vm_id": None, "name": prepared.name},
             "unknowns": [] if source is None else list(restore_plan.unknowns(source, prepared.request.verify))}
 

@@ -17,13 +17,16 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.windows.files imp
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.jobs import Job, JobResult, Stage, Step
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.programs import Command
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.target_jobs import no_links, read_digest
+from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.shell import ProgramResult
 
 _CERTUTIL = "%SystemRoot%\\System32\\certutil.exe"
 _LISTED = re.compile(r"\[(\d*)\](.+)\Z")
 
 MAKE = Command('dir /B /AL "%AGH_HOST%*" & dir /B /AL "%AGH_VM%*" & mkdir "%AGH_COPY%" || exit 3')
-LIST = Command('for /R "%AGH_COPY%" %I in (*) do @echo [%~zI]%I', reads_only=True)
-LIST_LINKS = Command('dir /B /S /AL "%AGH_COPY%"', reads_only=True)
+# the links first, each by its full path; a path never begins with a bracket
+LIST = Command('dir /B /S /AL "%AGH_COPY%" & (for /R "%AGH_COPY%" %I in (*) do @echo [%~zI]%I) & if not exist "%AGH_COPY%\\" exit 3',
+               reads_only=True)
+UNDO = Command('rmdir "%AGH_COPY%"')
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def link_in_the_way(folder: CopyFolder) -> HypervError:
 
 
 def links_in(listed: bytes, folder: CopyFolder) -> bool:
-    """Whether the names of links that :data:`MAKE` showed are those of the folders on the way."""
+    """Whether the names of links that :data:`MAKE` showed are those of the folders on the way: then :data:`UNDO` is due."""
     names = {line.strip().lower() for line in listed.decode("utf-8", "replace").splitlines()}
     return bool(names & {folder.host.lower(), folder.vm.lower()})
 
@@ -89,11 +92,25 @@ def inspect_job(folder: CopyFolder, *, sha256: bool) -> Job:
 def inspected(result: JobResult, outputs: Mapping[str, bytes], folder: CopyFolder, *, sha256: bool) -> tuple[Seen, ...]:
     """What :func:`inspect_job` found. Raises HypervError ``export_vanished``, ``link_in_the_way`` and as :func:`seen`."""
     if not result.good("reach"):
-        raise HypervError(f"The folder {folder.path} is not there any more.", error_code="export_vanished",
-                          hint="Somebody removed it, or the destination cannot be reached any more.")
+        raise _vanished(folder)
     if not result.good("links"):
         raise link_in_the_way(folder)
     return seen(outputs.get("files", b""), folder, sha256=sha256)
+
+
+def listed(result: ProgramResult, folder: CopyFolder) -> tuple[Seen, ...]:
+    """What :data:`LIST` found. Raises HypervError ``export_vanished`` or ``link_in_the_way``."""
+    if result.exit_code == 3:
+        raise _vanished(folder)
+    lines = result.stdout.decode("utf-8", "replace").splitlines()
+    if any(f"\\{folder.copy}\\".lower() in line.lower() for line in lines if not line.startswith("[")):
+        raise link_in_the_way(folder)
+    return seen(result.stdout, folder)
+
+
+def _vanished(folder: CopyFolder) -> HypervError:
+    return HypervError(f"The folder {folder.path} is not there any more.", error_code="export_vanished",
+                       hint="Somebody removed it, or the destination cannot be reached any more.")
 
 
 def seen(output: bytes, folder: CopyFolder, *, sha256: bool = False) -> tuple[Seen, ...]:

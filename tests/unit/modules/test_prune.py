@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import manifest as manifests
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import Manifest
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.naming import copy_folder
 from ansible_collections.agentless.hyperv.plugins.modules import hyperv_prune
 
@@ -30,17 +31,21 @@ def prune(runner: Runner, *, check: bool = False, **params: Any) -> dict[str, An
 def planted(runner: Runner) -> str:
     """Three exports of this host's machine, and three that another host made of it."""
     one = manifests.parse(real(runner, export(runner, consistency="crash", verify="size")["manifest"]["path"]).read_text("ascii"))
+    small = replace(one, files=tuple(replace(file, size=1) for file in one.files))
     for host in ("HV01", "HV02"):
         for hours in (1, 2, 3)[host == "HV01":]:
-            copy = replace(one, host=host, run_id=f"r{hours}", taken=one.taken - timedelta(hours=hours), files=(
-                *(replace(file, size=1) for file in one.files),))
-            folder = real(runner, BASE) / host / f"a_{one.vm_id[:8]}" / copy_folder(copy.taken, copy.run_id)
-            for file in copy.files:
-                path = folder.joinpath(*file.path.split("\\"))
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(b"x")
-            (folder / "manifest.json").write_bytes(manifests.dump(copy))
+            plant(runner, replace(small, host=host, run_id=f"r{hours}", taken=one.taken - timedelta(hours=hours)))
     return f"a_{one.vm_id[:8]}"
+
+
+def plant(runner: Runner, copy: Manifest) -> None:
+    """An export of that manifest, each of its files one byte."""
+    folder = real(runner, BASE) / copy.host / f"a_{copy.vm_id[:8]}" / copy_folder(copy.taken, copy.run_id)
+    for file in copy.files:
+        path = folder.joinpath(*file.path.split("\\"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    (folder / "manifest.json").write_bytes(manifests.dump(copy))
 
 
 def left(runner: Runner, host: str) -> list[str]:
@@ -64,15 +69,29 @@ def test_the_copies_of_all_hosts_go_by_the_rules(start: Start) -> None:
     assert [path.name for path in (real(runner, BASE) / "HV02" / folder).iterdir()] != []
 
 
-def test_nothing_goes_while_a_newer_run_has_no_manifest(start: Start) -> None:
+@pytest.mark.parametrize(("name", "manifest"), [("a", None), ("renamed", None), ("a", b"{")])
+def test_nothing_goes_while_a_newer_run_has_no_manifest(start: Start, name: str, manifest: bytes | None) -> None:
     runner = start_with(start)
-    folder = planted(runner)
-    with runner.fleet.locked():
-        runner.running.host.files.create_directory(f"{BASE}\\HV02\\{folder}\\20990101T000000Z_new")
+    folder = f"{name}{planted(runner)[1:]}"
+    newer = real(runner, BASE) / "HV02" / folder / "20990101T000000Z_new"
+    newer.mkdir(parents=True)
+    if manifest is not None:
+        (newer / "manifest.json").write_bytes(manifest)
     result = prune(runner, keep={"last": 1}, kinds=["export"])
     assert {one["host"]: (one["stopped"] is not None, len(one["pruned"])) for one in result["results"]} == {
         "HV01": (False, 2), "HV02": (True, 0),
     }
+
+
+def test_whole_copies_that_say_they_are_from_the_future_push_out_none(start: Start) -> None:
+    runner = start_with(start)
+    planted(runner)
+    true = manifests.parse(next((real(runner, BASE) / "HV02").rglob("manifest.json")).read_text("ascii"))
+    for year in (2097, 2098, 2099):
+        plant(runner, replace(true, run_id=f"y{year}", taken=true.taken.replace(year=year), completed=true.completed.replace(year=year)))
+    result = prune(runner, keep={"last": 1, "yearly": 2})
+    assert {one["host"]: one["kept"] for one in result["results"]} == {"HV01": 1, "HV02": 4}
+    assert left(runner, "HV02") == ["r1", "y2097", "y2098", "y2099"]
 
 
 def test_no_rule_is_refused(start: Start) -> None:

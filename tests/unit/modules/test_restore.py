@@ -20,6 +20,7 @@ from ansible_collections.agentless.hyperv.plugins.modules import (
     hyperv_vss_copy,
 )
 from simulator.disks.proof import inspect
+from simulator.hyperv.knobs import DESTROY_SYSTEM_JOB, REALIZE_JOB
 from simulator.hyperv.spec import CheckpointSpec, DiskSpec, HyperVSettings, NicSpec, VmSpec
 from simulator.soap import rules
 from simulator.windows.spec import VolumeSpec
@@ -483,6 +484,27 @@ def test_a_drill_leaves_evidence_and_nothing_else(start: Start) -> None:
     assert all(digest(host, f"{BACKUP}\\{path}") == known for path, known in others.items())
     page = host.files.read_file(result["evidence"] + ".html").decode("ascii")
     assert ("<b>{{" in page, "&lt;b&gt;" in page, "\\u202e" in page) == (False, True, True)
+
+
+def test_a_drill_whose_time_is_over_removes_its_machine_all_the_same(start: Start) -> None:
+    runner = site(start)
+    host = host_of(runner)
+    export(host, "sql01", BACKUP)
+    host.hyperv.knobs.never_boots.add("sql01 (drill drill-1)")
+    host.hyperv.knobs.job_seconds[DESTROY_SYSTEM_JOB] = 60.0
+    result = restore(runner, timeout=120, heartbeat_timeout=200, **DRILL)
+    assert (result["error_code"], result["leftovers"]) == ("no_heartbeat", [])
+    assert (list(host.hyperv.machines), left(runner), no_files(runner, "D:\\Drill")) == ([VM], [], True)
+
+
+def test_a_realisation_without_an_answer_is_waited_for_and_not_repeated(start: Start) -> None:
+    runner = site(start)
+    host = host_of(runner)
+    export(host, "sql01", BACKUP)
+    host.hyperv.knobs.job_seconds[REALIZE_JOB] = 60.0
+    asked = host.rules.add(rules.lost_after(), "Invoke *.RealizePlannedSystem")
+    result = restore(runner)
+    assert (result.get("failed"), asked.seen, left(runner)) == (None, 1, [])
 
 
 def test_a_drill_that_fails_leaves_evidence_too(start: Start) -> None:
