@@ -94,7 +94,7 @@ def record(tools: Tools, folder: StateFolder, intent: CheckpointIntent, made: Se
         replace(told, job=_job_of(going[told.vm_id]), level=going[told.vm_id].work.level) if told.vm_id in going else told
         for told in intent.machines))
     if named != intent:
-        checkpoint_intents.write(tools.writer, folder, named)
+        checkpoint_intents.STORE.write(tools.writer, folder, named)
     return named
 
 

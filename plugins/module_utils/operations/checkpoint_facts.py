@@ -150,7 +150,7 @@ def read(call: Call, subsets: Iterable[str] = ()) -> CheckpointFacts:
     facts = inventory.read_host(call.reader, call.clock, subsets)
     folder = state.state_folder(facts.system.system_drive)
     try:
-        intents = checkpoint_intents.read(call.reader, folder)
+        intents = checkpoint_intents.STORE.read(call.reader, folder)
     except AccessDenied:
         call.warn("This account may not read the folder of this collection on the host: what interrupted runs announced is not known.")
         intents = ()

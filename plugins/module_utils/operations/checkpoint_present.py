@@ -234,13 +234,13 @@ def _apply(call: Call, prepared: Prepared, writer: CimWriter) -> dict[str, Any]:
     intent = intent_for(prepared.wanted.run_id, host.time_now(call.clock), works, prepared.wanted.name)
     state.ensure(writer, folder)
     with RunLease(writer, call.clock, folder, prepared.wanted.run_id, host_time=lambda: host.time_now(call.clock),
-                  announce=checkpoint_intents.text_of(folder, intent) if works else None) as lease:
+                  announce=checkpoint_intents.STORE.text_of(folder, intent) if works else None) as lease:
         tools = Tools(writer, call.clock, call.progress, Deadline(call.clock, call.params["timeout"]), lease.keep)
         leftovers += checkpoint_repair.carry_out(tools, folder, prepared.repair)
         made = [checkpoint_adoption.adopt(tools, work, one) for work, one in _works(prepared, prepared.adopted)]
         leftovers += checkpoint_repair.forget(tools, folder, _spent(prepared, made))
         own = make_all(works, tools, wait=prepared.waits, record=lambda done: checkpoint_adoption.record(tools, folder, intent, done))
-        left = checkpoint_repair.intent_leftover(folder, intent)
+        left = checkpoint_intents.STORE.leftover(folder, intent)
         if any(one.leftovers or not (one.settled or (one.still is not None and one.error is None)) for one in own):
             leftovers.append(left)
         elif works and all_settled(own):

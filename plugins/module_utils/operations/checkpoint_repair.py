@@ -102,16 +102,10 @@ def forget(tools: Tools, folder: StateFolder, intents: Sequence[CheckpointIntent
     for intent in intents:
         try:
             try:
-                checkpoint_intents.remove(tools.writer, folder, intent)
+                checkpoint_intents.STORE.remove(tools.writer, folder, intent)
             except HypervError:
-                checkpoint_intents.remove(tools.writer, folder, intent)
+                checkpoint_intents.STORE.remove(tools.writer, folder, intent)
         except HypervError as error:
             tools.progress(f"the intent {intent.file_name} is still there: {error.message}")
-            left.append(intent_leftover(folder, intent))
+            left.append(checkpoint_intents.STORE.leftover(folder, intent))
     return left
-
-
-def intent_leftover(folder: StateFolder, intent: CheckpointIntent) -> Leftover:
-    """An intent that stays."""
-    path = checkpoint_intents.path_of(folder, intent)
-    return Leftover("intent", path, folder.intents, f'del "{path}"')

@@ -252,10 +252,10 @@ def _revert(prepared: Prepared, tools: Tools, target: Target) -> Reverted:
 def _keep_present(prepared: Prepared, tools: Tools, work: Work, reverted: Reverted) -> None:
     folder, now = prepared.facts.folder, prepared.facts.host.system.time_now(tools.clock)
     intent = checkpoint_present.intent_for(prepared.run_id, now, [work])
-    checkpoint_intents.write(tools.writer, folder, intent)
+    checkpoint_intents.STORE.write(tools.writer, folder, intent)
     made = checkpoint_present.make_all([work], tools)
     left = checkpoint_repair.forget(tools, folder, [intent]) if checkpoint_present.all_settled(made) else [
-        checkpoint_repair.intent_leftover(folder, intent)]
+        checkpoint_intents.STORE.leftover(folder, intent)]
     reverted.leftovers += [*made[0].leftovers, *left]
     reverted.before = made[0].checkpoint
     if made[0].error is not None:

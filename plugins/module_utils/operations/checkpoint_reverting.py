@@ -74,7 +74,7 @@ def _announce(tools: Tools, facts: CheckpointFacts, target: Target, run_id: str)
         return None
     intent = CheckpointIntent(run_id, secrets.token_hex(4), facts.host.system.time_now(tools.clock),
                               (MachineIntent(target.machine.vm_id, target.policy, mark.kind),))
-    checkpoint_intents.write(tools.writer, facts.folder, intent)
+    checkpoint_intents.STORE.write(tools.writer, facts.folder, intent)
     return intent
 
 
@@ -87,7 +87,7 @@ def _own_policy_again(tools: Tools, facts: CheckpointFacts, target: Target, reve
     except HypervError as error:
         tools.progress(f"{target.machine.name}: {error.message}")
         reverted.leftovers += [checkpoint_steps.policy_leftover(target.machine.vm_id, target.machine.name, told.was),
-                               checkpoint_repair.intent_leftover(facts.folder, intent)]
+                               checkpoint_intents.STORE.leftover(facts.folder, intent)]
         raise HypervError(f"{target.machine.name!r} went back, and its checkpoint policy could not be set to {told.was}.",
                           error_code="policy_not_restored", hint=reverted.leftovers[-2].remove_with) from error
     reverted.leftovers += checkpoint_repair.forget(tools, facts.folder, [intent])

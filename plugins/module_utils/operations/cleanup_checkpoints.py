@@ -64,10 +64,10 @@ class Announced:
 def read(reader: CimReader, clock: Clock, folder: StateFolder, contents: Contents) -> Announced:
     """Nothing is asked when the state folder holds no intents for checkpoints; else one program and three requests."""
     files = contents.others
-    if files is not None and not any(checkpoint_intents.is_file(entry.path) for entry in files):
+    if files is not None and not any(checkpoint_intents.STORE.is_file(entry.path) for entry in files):
         return Announced(damaged=files)
-    intents = checkpoint_intents.read_texts(reader, folder)
-    understood = {checkpoint_intents.path_of(folder, intent).lower() for intent in intents}
+    intents = checkpoint_intents.STORE.read_texts(reader, folder)
+    understood = {checkpoint_intents.STORE.path_of(folder, intent).lower() for intent in intents}
     damaged = tuple(entry for entry in files or () if entry.path.lower() not in understood)
     if not intents:
         return Announced(damaged=damaged)

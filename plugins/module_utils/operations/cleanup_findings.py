@@ -18,7 +18,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.errors import Lef
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import (
     checkpoint_create,
-    checkpoint_repair,
+    checkpoint_intents,
     checkpoint_steps,
     cleanup_copies,
     cleanup_restores,
@@ -283,7 +283,7 @@ class _Sorter:
         status = self._of_announced(intent)
         if status == REMOVABLE and any(blamed == intent for _unused, blamed in self.read.announced.suspects()):
             status = SUSPECT
-        return Finding(checkpoint_repair.intent_leftover(self.read.facts.folder, intent), intent.file_name, status,
+        return Finding(checkpoint_intents.STORE.leftover(self.read.facts.folder, intent), intent.file_name, status,
                        self.read.facts.now - intent.host_time, intent.run_id), intent
 
     def _lease(self, lease: LeaseFolder) -> tuple[Finding, LeaseFolder]:

@@ -138,7 +138,7 @@ class Removal:
                      if found.removable and not self._try(found, cleanup_checkpoints.put_back, self._tools, machine, told)}
         for found, intent in self._findings.announced:
             if found.removable and not any(one.vm_id in unchanged for one in intent.machines):
-                self._try(found, checkpoint_intents.remove, self._tools.writer, self._tools.folder, intent)
+                self._try(found, checkpoint_intents.STORE.remove, self._tools.writer, self._tools.folder, intent)
 
     def _stop(self) -> None:
         """Whatever is copied by a task is copied out of what goes next. Only a run that is cancelled has such a task here."""

@@ -55,7 +55,7 @@ def _of_intent(facts: RestoreFacts, folder: StateFolder, judge: Judge, intent: R
     if intent.folder in facts.folders - facts.kept:
         yield restore_leftovers.files_leftover(intent.folder), status, age, intent.run_id
     doubtful = any(one.owner == restore_leftovers.SUSPECT and one.intent == intent for one in facts.planned)
-    yield restore_intents.leftover(folder, intent), "suspect" if doubtful and status == "removable" else status, age, intent.run_id
+    yield restore_intents.STORE.leftover(folder, intent), "suspect" if doubtful and status == "removable" else status, age, intent.run_id
 
 
 def sweep(tools: CleanupTools, facts: RestoreFacts, run_id: str) -> list[Leftover]:

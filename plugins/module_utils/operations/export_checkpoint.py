@@ -45,11 +45,11 @@ def make(tools: Tools, planned: Planned, run_id: str, host_time: datetime) -> tu
     The mark that makes it ours has the run and the name. Raises what keeps the intent from being written.
     """
     intent = checkpoint_present.intent_for(run_id, host_time, [planned.work])
-    checkpoint_intents.write(tools.writer, tools.folder, intent)
+    checkpoint_intents.STORE.write(tools.writer, tools.folder, intent)
     made = checkpoint_present.make_all([planned.work], steps(tools))
     if checkpoint_present.all_settled(made):
         return made[0], checkpoint_repair.forget(steps(tools), tools.folder, [intent])
-    return made[0], [checkpoint_repair.intent_leftover(tools.folder, intent)]
+    return made[0], [checkpoint_intents.STORE.leftover(tools.folder, intent)]
 
 
 def find(reader: CimReader, vm_id: str, run_id: str) -> Checkpoint | None:

@@ -251,7 +251,7 @@ def _decide(call: Call, facts: CheckpointFacts, request: ExportRequest, destinat
             problems[machine.vm_id] = error
     guests = request.consistency == "application" or request.live_data
     host, sources = export_facts.read(call.reader, facts.host, asked, guests=guests)
-    intents = checkpoint_intents.read(call.reader, facts.folder) if request.consistency == "application" else ()
+    intents = checkpoint_intents.STORE.read(call.reader, facts.folder) if request.consistency == "application" else ()
     facts = replace(facts, host=host, intents=intents)
     locations = checkpoint_files.read_locations(call.reader, wanted) if request.consistency == "application" else {}
     repair = checkpoint_repair.look(call.reader, facts, request.run_id)

@@ -35,7 +35,7 @@ def check(tools: Tools, request: Request, source: Source | None, name: str) -> d
     intent = RestoreIntent(request.run_id, secrets.token_hex(4), system.read_time(tools.writer), CHECK, source.vm_id, source.vm_name,
                            wish.name, source.backup_id, "", tuple(sorted(before)))
     try:
-        restore_intents.write(tools.writer, tools.folder, intent)
+        restore_intents.STORE.write(tools.writer, tools.folder, intent)
         restore_import.plan(tools, wish, made, before)
         restore_import.validate(tools, made, wish.name)
     except HypervError as problem:
@@ -43,7 +43,7 @@ def check(tools: Tools, request: Request, source: Source | None, name: str) -> d
     left += restore_import.doubtful_leftovers(made, wish.name)
     if made.planned_id is not None:
         left += _destroy(tools.to_the_end(), made.planned_id, wish.name)
-    left += [restore_intents.leftover(tools.folder, intent)] if left else restore_run.forget(tools, intent)
+    left += [restore_intents.STORE.leftover(tools.folder, intent)] if left else restore_run.forget(tools, intent)
     result: dict[str, Any] = {"incompatibilities": [one.as_result() for one in made.found],
                               "deep_checked": error is None or bool(made.found), "leftovers": [one.as_result() for one in left]}
     if error is not None:

@@ -87,8 +87,8 @@ class RestoreFacts:
 def read(reader: CimReader, folder: StateFolder, contents: Contents | None = None) -> RestoreFacts:
     """One request on a host with nothing of ours and no planned machine, when it is known what the state folder holds; else two."""
     others = None if contents is None else contents.others
-    none = others is not None and not any(restore_intents.is_file(entry.path) for entry in others)
-    intents = () if none else restore_intents.read(reader, folder)
+    none = others is not None and not any(restore_intents.STORE.is_file(entry.path) for entry in others)
+    intents = () if none else restore_intents.STORE.read(reader, folder)
     rows = enumerate_available(reader, NAMESPACE, planned.SETTINGS) or []
     there = planned.of_settings(rows)
     paths = _paths(reader, there) if there else {}
@@ -143,7 +143,7 @@ def judge(one: Planned, paths: Sequence[str], intents: Sequence[RestoreIntent]) 
 
 def without(contents: Contents, folder: StateFolder, facts: RestoreFacts) -> Contents:
     """What the state folder holds beside these intents, so that nobody else takes them for something that cannot be understood."""
-    known = {restore_intents.path_of(folder, intent).lower() for intent in facts.intents}
+    known = {restore_intents.STORE.path_of(folder, intent).lower() for intent in facts.intents}
     if contents.others is None:
         return contents
     return replace(contents, others=tuple(entry for entry in contents.others if entry.path.lower() not in known))

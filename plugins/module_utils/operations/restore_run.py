@@ -99,7 +99,7 @@ def _announce(tools: Tools, request: Request, order: Order) -> RestoreIntent:
         request.run_id, secrets.token_hex(4), system.read_time(tools.writer), request.mode, source.vm_id, source.vm_name, order.name,
         source.backup_id, order.place.path, tuple(sorted(planned.read_ids(tools.writer))))
     try:
-        restore_intents.write(tools.writer, tools.folder, intent)
+        restore_intents.STORE.write(tools.writer, tools.folder, intent)
     except HypervError as error:
         error.leftovers = (*error.leftovers, *forget(tools, intent))
         raise
@@ -199,7 +199,7 @@ def _close(tools: Tools, request: Request, order: Order, outcome: Outcome, inten
     if not stays:
         left += _take_back(tools, request, order, outcome)
     if left:
-        left.append(restore_intents.leftover(tools.folder, intent))
+        left.append(restore_intents.STORE.leftover(tools.folder, intent))
     else:
         left += forget(tools, intent)
     if outcome.error is not None:
@@ -213,7 +213,7 @@ def _keep_all(tools: Tools, order: Order, outcome: Outcome, intent: RestoreInten
     made = outcome.made
     if made.planned_id is not None:
         outcome.leftovers.append(restore_import.planned_leftover(made.planned_id, order.name))
-    outcome.leftovers += [restore_leftovers.files_leftover(order.place.path), restore_intents.leftover(tools.folder, intent)]
+    outcome.leftovers += [restore_leftovers.files_leftover(order.place.path), restore_intents.STORE.leftover(tools.folder, intent)]
 
 
 def _take_back(tools: Tools, request: Request, order: Order, outcome: Outcome) -> list[Leftover]:
@@ -268,9 +268,9 @@ def _told_left(tools: Tools, error: HypervError, leftover: Leftover) -> Leftover
 def forget(tools: Tools, intent: RestoreIntent) -> list[Leftover]:
     """Take an intent away; what is still there."""
     try:
-        restore_intents.remove(tools.writer, tools.folder, intent)
+        restore_intents.STORE.remove(tools.writer, tools.folder, intent)
     except HypervError as error:
-        return [_told_left(tools, error, restore_intents.leftover(tools.folder, intent))]
+        return [_told_left(tools, error, restore_intents.STORE.leftover(tools.folder, intent))]
     return []
 
 
@@ -309,7 +309,7 @@ def _sweep_intent(tools: Tools, intent: RestoreIntent, facts: restore_leftovers.
             restore_leftovers.remove_files(tools, intent.folder)
     except HypervError as error:
         return [_told_left(tools, error, restore_leftovers.files_leftover(intent.folder)),
-                restore_intents.leftover(tools.folder, intent)]
+                restore_intents.STORE.leftover(tools.folder, intent)]
     if blocked or suspects:
-        return [restore_intents.leftover(tools.folder, intent)]
+        return [restore_intents.STORE.leftover(tools.folder, intent)]
     return forget(tools, intent)

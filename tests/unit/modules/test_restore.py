@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import restore_intents
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.restore_intents import RestoreIntent
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.restore_marks import RestoreMark
 from ansible_collections.agentless.hyperv.plugins.modules import (
@@ -575,7 +576,7 @@ def test_a_machine_of_an_interrupted_drill_goes_and_its_files(start: Start, mark
     machine = host.hyperv.machines[made["vm"]["vm_id"]]
     machine.notes = machine.notes.replace("mode=new", "mode=drill") if marked else ""  # as a drill leaves it whose controller died
     intent = RestoreIntent("drill-9", "0123ABCD", host.clock.now(), "drill", VM, "sql01", machine.name, "nightly-1", made["folder"])
-    host.files.write_file(f"{STATE}\\intents\\{intent.file_name}", intent.dump())
+    host.files.write_file(f"{STATE}\\intents\\{restore_intents.STORE.file_name(intent)}", restore_intents.STORE.dump(intent))
     young = runner.run(hyperv_cleanup, remove=True, older_than="1h")
     assert ({one["status"] for one in young["found"]}, young["changed"]) == ({"too_young"}, False)
     host.clock.advance(2 * 3600)
@@ -590,7 +591,7 @@ def test_an_intent_that_was_forgotten_takes_nothing_of_a_machine_with_it(start: 
     export(host, "sql01", BACKUP)
     made = restore(runner, run_id="restore-9")
     intent = RestoreIntent("restore-9", "0123ABCD", host.clock.now(), "new", VM, "sql01", "sql01-new", "nightly-1", made["folder"])
-    host.files.write_file(f"{STATE}\\intents\\{intent.file_name}", intent.dump())
+    host.files.write_file(f"{STATE}\\intents\\{restore_intents.STORE.file_name(intent)}", restore_intents.STORE.dump(intent))
     host.clock.advance(2 * 3600)
     done = runner.run(hyperv_cleanup, remove=True)
     assert [one["kind"] for one in done["removed"]] == ["intent"]

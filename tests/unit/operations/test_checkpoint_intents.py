@@ -42,14 +42,14 @@ def listed(name: str, text: bytes) -> bytes:
 
 
 def test_what_is_written_is_read() -> None:
-    assert intents.from_output(listed(INTENT.file_name, INTENT.dump())) == (INTENT,)
-    assert max(len(line) for line in INTENT.dump().splitlines()) < 200
+    assert intents.STORE.from_output(listed(INTENT.file_name, intents.STORE.dump(INTENT))) == (INTENT,)
+    assert max(len(line) for line in intents.STORE.dump(INTENT).splitlines()) < 200
 
 
 @given(st.text())
 def test_any_text_is_an_intent_or_none(text: str) -> None:
     try:
-        found = intents.parse(INTENT.file_name, text)
+        found = intents.STORE.parse(INTENT.file_name, text)
     except ValueError:
         return
     assert found.run_id == "patch-1"
@@ -60,16 +60,16 @@ def test_any_text_is_an_intent_or_none(text: str) -> None:
     (b'"standard"', b'"none"'), (VM.encode(), b"x"), (b"2026-03-01T12:00:00Z", b"yesterday"),
 ])
 def test_a_text_that_is_not_to_be_trusted_says_nothing(old: bytes, new: bytes) -> None:
-    assert old in INTENT.dump()
-    assert intents.from_output(listed(INTENT.file_name, INTENT.dump().replace(old, new, 1))) == ()
+    assert old in intents.STORE.dump(INTENT)
+    assert intents.STORE.from_output(listed(INTENT.file_name, intents.STORE.dump(INTENT).replace(old, new, 1))) == ()
 
 
 @pytest.mark.parametrize(("old", "new"), [
     (b"Msvm_ConcreteJob", b"Win32_Process"), (b'"0A1B"', b'"0A\\u000a1B"'), (b'"0A1B"', b"7"), (b'"job"', b'"jobs"'),
 ])
 def test_a_job_that_is_not_to_be_trusted_is_none(old: bytes, new: bytes) -> None:
-    assert old in INTENT.dump()
-    read = intents.from_output(listed(INTENT.file_name, INTENT.dump().replace(old, new, 1)))
+    assert old in intents.STORE.dump(INTENT)
+    read = intents.STORE.from_output(listed(INTENT.file_name, intents.STORE.dump(INTENT).replace(old, new, 1)))
     assert [one.job for one in read[0].machines] == [None, None]
 
 
@@ -89,7 +89,7 @@ def test_what_may_have_come_of_an_intent() -> None:
 def leave(host: SimHost, was: str = "standard", now: str = "production_only", run_id: str = "dead-1") -> CheckpointIntent:
     """An intent as a run leaves it that died now."""
     intent = CheckpointIntent(run_id, "0a1b2c3d", host.clock.now().replace(microsecond=0), (MachineIntent(VM, was, now),))
-    host.files.write_file(f"{FOLDER}\\{intent.file_name}", intent.dump())
+    host.files.write_file(f"{FOLDER}\\{intent.file_name}", intents.STORE.dump(intent))
     return intent
 
 

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Settings
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.planned import Planned, lies_in
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations import restore_intents
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations.restore_intents import RestoreIntent
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations.restore_intents import STORE, RestoreIntent
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.restore_leftovers import judge
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.restore_marks import RestoreMark
 
@@ -24,11 +23,12 @@ INTENT = RestoreIntent("restore-1", "0123ABCD", datetime(2026, 11, 3, 22, tzinfo
 
 
 def test_an_intent_is_read_back() -> None:
-    lines = INTENT.dump().decode("ascii").splitlines()
-    listed = "\r\n".join(f"C:\\x\\intents\\{INTENT.file_name}:{number}:{line}" for number, line in enumerate(lines, 1))
-    assert restore_intents.from_output(listed.encode("ascii")) == (INTENT,)
+    lines = STORE.dump(INTENT).decode("ascii").splitlines()
+    path = f"C:\\x\\intents\\{STORE.file_name(INTENT)}"
+    listed = "\r\n".join(f"{path}:{number}:{line}" for number, line in enumerate(lines, 1))
+    assert STORE.from_output(listed.encode("ascii")) == (INTENT,)
     check = replace(INTENT, mode="check", folder="")
-    assert restore_intents.parse(check.file_name, check.dump().decode("ascii")) == check
+    assert STORE.parse(STORE.file_name(check), STORE.dump(check).decode("ascii")) == check
 
 
 @pytest.mark.parametrize("change", [
@@ -39,9 +39,9 @@ def test_an_intent_is_read_back() -> None:
     {"host_time": "yesterday"}, {"name": ""},
 ])
 def test_what_no_run_of_ours_wrote_is_no_intent(change: dict[str, Any]) -> None:
-    text = json.dumps({**json.loads(INTENT.dump()), **change})
+    text = json.dumps({**json.loads(STORE.dump(INTENT)), **change})
     with pytest.raises(ValueError):
-        restore_intents.parse(INTENT.file_name, text)
+        STORE.parse(STORE.file_name(INTENT), text)
 
 
 def planned(name: str = "somebody", notes: str | None = None, root: str = "D:\\elsewhere") -> Planned:
