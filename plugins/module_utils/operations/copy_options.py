@@ -6,13 +6,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations import run_as, run_slots
-from ansible_collections.agentless.hyperv.plugins.module_utils.protection.retention import RULES as KEEP_RULES
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import retention_options, run_as, run_slots
 
-RETENTION: dict[str, Any] = {
-    "keep": {"type": "dict", "options": {rule: {"type": "int"} for rule in KEEP_RULES}},
-    "timezone": {"type": "str", "default": "UTC"},
-}
+RETENTION: dict[str, Any] = {"keep": retention_options.KEEP, "timezone": retention_options.TIMEZONE}
 ARGUMENT_SPEC: dict[str, Any] = {
     "name": {"type": "str"},
     "vm_id": {"type": "str"},

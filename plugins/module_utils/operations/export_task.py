@@ -126,7 +126,8 @@ def run(call: Call) -> dict[str, Any]:
                 if standing is not None and not standing.used:
                     standing.retract()
         for leftover in lease.told(call.warn):
-            entries[0]["leftovers"].append(leftover.as_result())
+            for entry in entries[:1]:
+                entry["leftovers"].append(leftover.as_result())
         return _result(entries, now) | ({"diff": _plan(now).diff()} if slots.waited else {})
 
     result = call.conclude(_plan(prepared), apply)
