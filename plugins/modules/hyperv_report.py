@@ -49,7 +49,7 @@ options:
     choices: [html, json, csv, junit, prometheus]
     default: [html, json, csv, junit, prometheus]
   mode:
-    description: Mode of these files, octal. A textfile collector runs as somebody else and needs V(0644).
+    description: Mode of these files, four octal digits in quotes. A textfile collector runs as somebody else and needs V(0644).
     type: str
     default: "0640"
   destination:

@@ -8,6 +8,7 @@ With ``keep`` older reports are removed there by the job that stores the new one
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -60,7 +61,7 @@ class Place:
 def run(call: Call) -> dict[str, Any]:
     """A report is new each time: it says when it was made."""
     params = call.params
-    made = call.clock.utcnow()
+    made, mode = call.clock.utcnow(), _mode(params["mode"])
     report = build([*_facts(params["hosts"]), *map(silent, params["silent"])], _limits(params), made, params["title"])
     place = _place(call, made) if params["destination"] else None
     doomed = _doomed(call, place, made) if place is not None else ()
@@ -75,7 +76,7 @@ def run(call: Call) -> dict[str, Any]:
 
     def apply(writer: CimWriter) -> dict[str, Any]:
         for kind in _formats(params):
-            _write(Path(params["folder"]), FORMATS[kind][0], FORMATS[kind][1](report), int(params["mode"], 8))
+            _write(Path(params["folder"]), FORMATS[kind][0], FORMATS[kind][1](report), mode)
         if place is not None:
             result = _store(call, writer, place, report, doomed or ())
             told["pruned"] = _paths(place, _gone(call, place, doomed or (), result))
@@ -94,6 +95,13 @@ def _facts(hosts: Any) -> list[Any]:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise HypervError(f"hosts is not what the role report gathers: {type(error).__name__}: {error}.", error_code="invalid_facts",
                           hint="Each entry has host, and info as hyperv_protection_info returns it.") from error
+
+
+def _mode(text: str) -> int:
+    """The mode of files. YAML reads one without quotes as another number, which has no 0 before it any more."""
+    if not re.fullmatch("0[0-7]{3}", text):
+        raise HypervError(f"{text!r} is no mode of a file.", error_code="invalid_mode", hint='Four octal digits in quotes, such as "0640".')
+    return int(text, 8)
 
 
 def _limits(params: Mapping[str, Any]) -> Limits:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -144,3 +145,10 @@ def test_odd_rules_are_refused(runner: Runner) -> None:
     with pytest.raises(HypervError) as error:
         Place(runner, "E:\\Odd").store(keep={"last": 1}, timezone="Mars/Olympus")
     assert error.value.error_code == "invalid_keep"
+
+
+@pytest.mark.parametrize("mode", ["416", "rw", "0999", "00640"])
+def test_a_mode_that_yaml_read_as_another_number_is_refused(runner: Runner, tmp_path: Path, mode: str) -> None:
+    with pytest.raises(HypervError) as error:
+        runner.run(hyperv_report, hosts=[], folder=str(tmp_path / "report"), mode=mode)
+    assert (error.value.error_code, (tmp_path / "report").exists()) == ("invalid_mode", False)
