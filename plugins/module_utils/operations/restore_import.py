@@ -8,6 +8,7 @@ anything is asked again: a second import would make a second machine.
 """
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -270,13 +271,22 @@ def realize(tools: Tools, wish: Wish, made: Made) -> Machine:
             problem = error
         except jobs.JobFailed as error:
             problem = error
+        except HypervError:  # the host may have begun it all the same, and then it is a real machine that has to be told or removed
+            with contextlib.suppress(HypervError):
+                _note_real(made, _settled(tools, vm_id))
+            raise
         machine = _settled(tools, vm_id)
+        _note_real(made, machine)
         if machine is not None:
-            made.machine_id, made.planned_id = vm_id, None
             return _marked(tools, wish, machine)
         if isinstance(problem, jobs.JobFailed):
             raise problem
     raise problem or HypervError(f"{what}: the host took it and does not show it.", error_code="realize_refused")
+
+
+def _note_real(made: Made, machine: Machine | None) -> None:
+    if machine is not None:
+        made.machine_id, made.planned_id = machine.vm_id, None
 
 
 def _marked(tools: Tools, wish: Wish, machine: Machine) -> Machine:

@@ -28,6 +28,7 @@ MIB = 1024 * 1024
 VM = "0A1B2C3D-0000-4000-8000-00000000ABCD"
 THEIRS = "0A1B2C3D-0000-4000-8000-00000000FFFF"
 BACKUP, PLACE = "E:\\Backup", "D:\\Restored"
+EVIDENCE, OLDER, ENDINGS = f"{BACKUP}\\restore_drills\\sql01_{VM[:8]}", "20200101T000000Z_drill-1", {"json", "xml", "html"}
 CLEANED = NextRun(hyperv_cleanup.run, validated(hyperv_cleanup, remove=True, older_than="10m"), pause=3 * 3600)
 
 
@@ -55,7 +56,11 @@ def prepare(host: SimHost) -> Witness:
     host.files.create_directory(BACKUP)
     folder = export(host, "sql01", BACKUP)
     disks = [f"{folder}\\{path}" for path in walk(host, folder) if path.endswith(".vhdx")]
-    kept = [*(f"{BACKUP}\\{path}" for path in walk(host, BACKUP)), "D:\\VMs\\sql01\\Virtual Hard Disks\\sql01.vhdx"]
+    for place in (f"{BACKUP}\\restore_drills", EVIDENCE):
+        host.files.create_directory(place)
+    for ending in ENDINGS:
+        host.files.write_file(f"{EVIDENCE}\\{OLDER}.{ending}", b"x")
+    kept = [*(f"{BACKUP}\\{path}" for path in walk(host, BACKUP) if OLDER not in path), "D:\\VMs\\sql01\\Virtual Hard Disks\\sql01.vhdx"]
     return Witness({path: digest(host, path) for path in kept}, frozenset(digest(host, path) for path in disks))
 
 
@@ -69,6 +74,8 @@ class Contract:
         yield from self.nothing_left(seen)
         if len(self.restored(seen)) != (self.mode != "drill"):
             yield f"restored machines: {self.restored(seen)}"
+        if self.mode == "drill" and seen.ending.result and seen.ending.result.get("evidence_pruned") != [f"{EVIDENCE}\\{OLDER}"]:
+            yield f"retention of evidence: {seen.ending.result.get('evidence_pruned')}"
 
     def after(self, seen: Seen) -> Iterable[str]:
         yield from self.always(seen)
@@ -94,8 +101,19 @@ class Contract:
             yield "a success without a machine"
         if self.mode == "drill" and seen.ending.succeeded and "backup" in result and result.get("drill", {}).get("outcome") != "passed":
             yield "a success of a drill that did not pass"
+        if self.mode == "drill":
+            yield from self.evidence(seen)
         if VM not in host.hyperv.machines and self.mode != "in_place":
             yield "the machine itself is gone"
+
+    def evidence(self, seen: Seen) -> Iterator[str]:
+        """The older one goes for a newer one that is whole, and for nothing else."""
+        found: dict[str, set[str]] = {}
+        for path in walk(seen.host, EVIDENCE):
+            name, _dot, ending = path.partition(".")
+            found.setdefault(name, set()).add(ending)
+        if "json" not in found.get(OLDER, set()) and not any(found[name] >= ENDINGS for name in found if name != OLDER):
+            yield f"evidence went before there was other: {found}"
 
     def restored(self, seen: Seen) -> list[Any]:
         """Real machines with a mark of a restore."""
@@ -142,7 +160,7 @@ def operation(title: str, mode: str, **changes: Any) -> Operation:
 
 NEW = operation("another machine", "new", new_name="sql01-new")
 IN_PLACE = operation("in place of a machine", "in_place", old_vm="unregister")
-DRILL = operation("a drill", "drill", location="D:\\Drill")
+DRILL = operation("a drill", "drill", location="D:\\Drill", evidence=True, evidence_keep={"last": 1})
 SEVERE = tuple(fault for fault in FAULTS if fault.thorough or fault.kill or fault.forever)
 """Those that most of the others come to."""
 TRIED = [*((NEW, 1, fault) for fault in FAULTS), *((made, 1, fault) for made in (IN_PLACE, DRILL) for fault in SEVERE)]
