@@ -13,6 +13,7 @@ import yaml
 from conftest import host, vm, winrm
 from controller import CHECKOUT, Controller
 from simulator.fleet import Fleet
+from simulator.hyperv.checkpoints import Wish
 from simulator.hyperv.spec import CheckpointSpec
 
 StartFleet = Callable[..., Fleet]
@@ -59,6 +60,10 @@ def test_patch_flow(start_fleet: StartFleet, controller: Controller, patch: Path
     again = controller.play(PATCH, inventory)
     assert again.code == 0, again.output
     assert (names(fleet, "web01"), len(names(fleet, "sql01"))) == ([], 1)
+    with fleet.locked():
+        fleet.hosts["HV01"].host.hyperv.checkpoints.create(machine(fleet, "web01"), Wish("production", "before-patch", notes=EXPIRED), GUID)
+    old = controller.play(PATCH, inventory)
+    assert (old.code, "of an earlier patch" in old.output, names(fleet, "web01")) == (2, True, ["before-patch"])
 
 
 def test_clean_up(start_fleet: StartFleet, controller: Controller) -> None:

@@ -23,6 +23,10 @@ _STATES: Mapping[int, str] = {
     20: "prepared_for_group_reverse", 21: "test_failover",
 }
 _HEALTH: Mapping[int, str] = {0: "not_applicable", 1: "ok", 2: "warning", 3: "critical"}
+JOBS = range(91, 126)
+"""Types of jobs about the replication of a machine (operations 0.3)."""
+ROUTINE_JOBS = frozenset({105, 106, 108, 111, 115, 119, 120, 122})
+"""Those of a replication that goes well: they send, receive, apply, count and test. With a short interval one is always at it."""
 _RELATION = re.compile(r"\\HVR\\(\d)\Z", re.IGNORECASE)
 
 

@@ -13,6 +13,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoint
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoint_tree import Node
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoints import Checkpoint
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import MERGING, REMOVING, Machine
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.replication import JOBS, ROUTINE_JOBS
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import checkpoint_facts, inventory
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_create import (
     PRODUCTION,
@@ -155,7 +156,7 @@ def refuse_busy(facts: CheckpointFacts, machine: Machine, *, waited_for: Collect
     for job in summary.jobs if summary else ():
         if job.job_type in tolerated:
             continue
-        if job.job_type in WORKING_JOBS or 90 <= (job.job_type or 0) <= 125:
+        if job.job_type in WORKING_JOBS or (job.job_type in JOBS and job.job_type not in ROUTINE_JOBS):
             told = {"id": job.instance_id, "type": job.job_type, "percent": job.percent}
             raise HypervError(f"A job works on {machine.name!r}: {WORKING_JOBS.get(job.job_type or 0, 'replication')}.",
                               error_code="vm_busy", hint="Wait until it has ended.", details={"job": told})

@@ -25,6 +25,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations import
     replica_facts,
     replica_plan,
     replica_result,
+    replica_steps,
     selection,
 )
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import replica_states as states
@@ -46,6 +47,11 @@ class Planned:
     work: Work
     ending: Ending = field(default_factory=Ending)
     seed: Authorization | None = None
+
+    @property
+    def writes(self) -> bool:
+        """Whether either host is changed."""
+        return self.work.writes or bool(self.ending.steps)
 
 
 @dataclass(frozen=True)
@@ -206,10 +212,11 @@ def _carry_out(prepared: Prepared, one: Planned, here: Tools, there: Tools) -> D
         return there if side is prepared.other else here
 
     try:
+        if one.writes:
+            replica_steps.refuse_late(here, one.work.machine)
+            replica_ending.mark(one.ending, tools_of)
         if one.seed is not None:
             replica_apply.make_replica(there, one.work.machine, one.seed)
-        if one.ending.steps or one.work.writes:
-            replica_ending.mark(one.ending, tools_of)
     except HypervError as error:
         return Done(one.work, error=error)
     done = replica_apply.carry_out(here, prepared.side, one.work, prepared.asked)

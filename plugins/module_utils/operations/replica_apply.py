@@ -76,7 +76,6 @@ def carry_out(tools: Tools, side: Side, work: Work, asked: Asked) -> Done:
     done = Done(work, arrived=None if before is None else before.last_replicated)
     try:
         if work.writes:
-            replica_steps.refuse_late(tools, work.machine)
             replica_steps.quiet(tools, work.machine)
         for step in work.steps:
             if step != states.WAIT:

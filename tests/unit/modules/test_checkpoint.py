@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
 from ansible_collections.agentless.hyperv.plugins.modules import hyperv_checkpoint
+from simulator.hyperv.ids import system_ref
 from simulator.hyperv.spec import CheckpointSpec, ComponentSpec, DiskSpec, IntegrationSpec, VmSpec
 from simulator.soap import rules
 from simulator.windows.spec import VolumeSpec
@@ -176,6 +177,19 @@ def test_a_lost_answer_never_makes_a_second_checkpoint(start: Start, method: str
     assert rule.fired == 1
     assert ("failed" in result, result["checkpoint"]["owner"], result["leftovers"]) == (False, "ours", [])
     assert ([one.name for one in machine(runner).checkpoints.values()], machine(runner).policy) == (["before-patch"], 3)
+
+
+@pytest.mark.parametrize(("job_type", "code"), [(105, None), (116, "vm_busy"), (170, "vm_busy")])
+def test_a_cycle_of_replication_is_in_nobodys_way(start: Start, job_type: int, code: str | None) -> None:
+    runner = start(volumes=VOLUMES, vms=(web(replication_mode=1),))
+    host = runner.running.host.hyperv
+    host.jobs.start(job_type, 3600.0, [system_ref(machine(runner).id)], cancellable=False)
+    try:
+        made = runner.run(hyperv_checkpoint, **MAKE)["changed"]
+    except HypervError as error:
+        assert error.error_code == code
+    else:
+        assert (made, code) == (True, None)
 
 
 @pytest.mark.parametrize(("state", "code"), [("running", "checkpoint_of_other_kind"), ("off", None)])
