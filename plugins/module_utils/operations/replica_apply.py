@@ -21,6 +21,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.identity i
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.jobs import JobFailed
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.replica_server import Authorization
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.replication import Relation
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import replica_facts, replica_plan, replica_steps
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import replica_states as states
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_steps import Tools
@@ -271,7 +272,8 @@ def wait(reader: CimReader, clock: Clock, waiting: Sequence[Done], *, deadline: 
     left, told = list(waiting), dict[str, int]()
     pause = poll
     while True:
-        left = [one for one in left if not _settled(reader, one)]
+        found = replica_facts.read_relations_of(reader, [one.work.machine.vm_id for one in left])
+        left = [one for one in left if not _settled(reader, one, found.get(one.work.machine.vm_id))]
         if not left:
             return
         if deadline.expired():
@@ -285,8 +287,7 @@ def wait(reader: CimReader, clock: Clock, waiting: Sequence[Done], *, deadline: 
         pause = min(pause * 1.5, max(poll, _LONGEST_PAUSE))
 
 
-def _settled(reader: CimReader, one: Done) -> bool:
-    relation = replica_facts.read_relation(reader, one.work.machine.vm_id)
+def _settled(reader: CimReader, one: Done, relation: Relation | None) -> bool:
     state = states.NONE if relation is None else relation.state
     if state == "replicating" and relation is not None:
         if states.RESUME in one.done and relation.last_replicated == one.arrived:

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover, NotFound
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import machines
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
-from ansible_collections.agentless.hyperv.plugins.module_utils.operations import checkpoint_steps, replica_apply
+from ansible_collections.agentless.hyperv.plugins.module_utils.operations import replica_apply, replica_steps
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import replica_states as states
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_steps import Tools
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replica_apply import Done
@@ -22,6 +24,8 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.replic
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import replica_marks
 
 REMOVED_THERE, DELETED = "removed_on_peer", "deleted_replica"
+_SETTLE = 60.0
+"""Seconds in which a host shows that a machine is replicated no more, once its relation has ended."""
 
 Place = tuple[Side, Machine]
 """A machine, and the host that has it."""
@@ -91,25 +95,13 @@ def _notes(machine: Machine) -> str | None:
 
 
 def mark(ending: Ending, tools_of: Callable[[Side], Tools]) -> None:
-    """Before a relation ends: without it nothing but the mark says what its replica was. Raises as ``checkpoint_steps.change``."""
+    """Before a relation ends: without it nothing but the mark says what its replica was. Raises as ``replica_steps.change_notes``."""
     for side, machine in ending.spared:
-        _change_notes(tools_of(side), side, machine, replica_marks.spared(_notes(machine)), "taking the mark for deletion from")
+        replica_steps.change_notes(tools_of(side), machine, replica_marks.spared, "taking the mark for deletion from")
     for side, machine in ending.doomed:
         if not is_marked(side, machine):
-            notes = replica_marks.doomed(_notes(machine), machine.vm_id, side.system.local_time)
-            _change_notes(tools_of(side), side, machine, notes, "marking for deletion")
-
-
-def _change_notes(tools: Tools, side: Side, machine: Machine, notes: str, what: str) -> None:
-    """Until the host shows the mark, or shows none, as the notes have it."""
-    if machine.settings is None:
-        raise HypervError(f"The host does not show the settings of {machine.name!r}.", error_code="unreadable_answer")
-
-    def says(text: str) -> bool:
-        return replica_marks.is_doomed(text, machine.vm_id, side.system.local_time)
-
-    checkpoint_steps.change(tools, machine.settings.reference, {"Notes": (notes,)},
-                            lambda row: says("\n".join(row.texts("Notes"))) == says(notes), f"{what} {machine.name!r}")
+            doomed = partial(replica_marks.doomed, vm_id=machine.vm_id, now=side.system.local_time)
+            replica_steps.change_notes(tools_of(side), machine, doomed, "marking for deletion")
 
 
 def finish(ending: Ending, tools_of: Callable[[Side], Tools], done: Done, other: Side | None) -> None:
@@ -121,10 +113,25 @@ def finish(ending: Ending, tools_of: Callable[[Side], Tools], done: Done, other:
             replica_apply.remove(tools_of(other), ending.there.machine, other)
             done.done.append(REMOVED_THERE)
         for side, machine in ending.doomed:
-            replica_apply.destroy(tools_of(side), machine)
+            _delete(tools_of(side), side, machine)
             done.done.append(DELETED)
     except HypervError as error:
         done.error = error
+
+
+def _delete(tools: Tools, side: Side, machine: Machine) -> None:
+    """Delete what was the replica, when it still is nothing else. Raises HypervError ``replica_running``, as ``replica_apply.destroy``."""
+    def is_left() -> bool:
+        now = machines.join([tools.writer.get(machine.reference)], ())[0]
+        return now.replication_mode == "none" and now.state == "off"
+
+    try:
+        if not replica_steps.until(tools, is_left, _SETTLE):
+            raise HypervError(f"What was the replica of {machine.name!r} on {side.name} was put to use meanwhile, so it is not deleted.",
+                              error_code="replica_running", hint="Look at it with hyperv_replica_info on that host.")
+    except NotFound:
+        return
+    replica_apply.destroy(tools, machine)
 
 
 def leftovers(done: Done, side: Side, other: Side | None) -> tuple[Leftover, ...]:

@@ -14,7 +14,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Dead
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import AccessDenied, ConnectionFailed, HypervError, OutcomeUnknown
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import summary
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.jobs import JobFailed, JobTimedOut
-from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine, Settings
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import checkpoint_steps
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.checkpoint_steps import Tools
 
@@ -74,6 +74,24 @@ def _carried_out(tools: Tools, what: str, job: Reference | None) -> HypervError 
         tools.progress(f"{error.message} Looking what came of it.")
         return error
     return None
+
+
+def settings_of(machine: Machine) -> Settings:
+    """The settings of a machine. Raises HypervError ``unreadable_answer``."""
+    if machine.settings is None:
+        raise HypervError(f"The host does not show the settings of {machine.name!r}.", error_code="unreadable_answer")
+    return machine.settings
+
+
+def change_notes(tools: Tools, machine: Machine, changed: Callable[[str], str], what: str) -> None:
+    """Change the notes of a machine as they are now: somebody may have written into them since they were read.
+
+    Raises as ``checkpoint_steps.change``.
+    """
+    reference = settings_of(machine).reference
+    notes = changed("\n".join(tools.writer.get(reference).texts("Notes")))
+    checkpoint_steps.change(tools, reference, {"Notes": (notes,)}, lambda row: " ".join(row.texts("Notes")).split() == notes.split(),
+                            f"{what} {machine.name!r}")
 
 
 def refuse_late(tools: Tools, machine: Machine) -> None:

@@ -4,7 +4,7 @@
 """Test failovers: a machine of a recovery point, isolated, started, heard, and removed again; the evidence stays (operations 7.6)."""
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import rep
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoints import Checkpoint
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.identity import NAMESPACE, as_guid
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.jobs import JobTimedOut
-from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine, Settings
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import Call, Plan, Step
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import (
     checkpoint_choice,
@@ -258,7 +258,7 @@ def _make(call: Call, tools: Tools, drill: Drill) -> Machine:
 
 
 def _mark(tools: Tools, replica: Machine, test: Machine) -> None:
-    settings = _settings(test)
+    settings = replica_steps.settings_of(test)
     notes = replica_marks.stamped(settings.notes, replica.vm_id, test.vm_id)
     checkpoint_steps.change(
         tools, settings.reference, {"Notes": (notes,)},
@@ -268,11 +268,11 @@ def _mark(tools: Tools, replica: Machine, test: Machine) -> None:
 def _announce(call: Call, tools: Tools, replica: Machine) -> None:
     """Say on the replica that its test machine will be ours: until that is marked nothing else tells. There is none now."""
     now = system.read_system(tools.writer, call.clock).local_time.replace(microsecond=0)
-    _change_notes(tools, replica, lambda notes: replica_marks.announced(notes, replica.vm_id, now), "announcing a test of")
+    replica_steps.change_notes(tools, replica, lambda notes: replica_marks.announced(notes, replica.vm_id, now), "announcing a test of")
 
 
 def _withdraw(tools: Tools, replica: Machine) -> None:
-    _change_notes(tools, replica, replica_marks.withdrawn, "withdrawing the announcement of a test of")
+    replica_steps.change_notes(tools, replica, replica_marks.withdrawn, "withdrawing the announcement of a test of")
 
 
 def _withdraw_if_possible(tools: Tools, replica: Machine) -> None:
@@ -282,20 +282,6 @@ def _withdraw_if_possible(tools: Tools, replica: Machine) -> None:
             _withdraw(tools, replica)
     except HypervError as error:
         tools.progress(f"{replica.name}: its notes still announce a test: {error.message}")
-
-
-def _change_notes(tools: Tools, replica: Machine, changed: Callable[[str], str], what: str) -> None:
-    """Somebody may have written into them meanwhile, so they are read again."""
-    reference = _settings(replica).reference
-    notes = changed("\n".join(tools.writer.get(reference).texts("Notes")))
-    checkpoint_steps.change(tools, reference, {"Notes": (notes,)}, lambda row: "\n".join(row.texts("Notes")) == notes,
-                            f"{what} {replica.name!r}")
-
-
-def _settings(test: Machine) -> Settings:
-    if test.settings is None:
-        raise HypervError(f"The host does not show the settings of {test.name!r}.", error_code="unreadable_answer")
-    return test.settings
 
 
 def _isolate(tools: Tools, test: Machine, switch: tuple[str, Reference] | None) -> None:

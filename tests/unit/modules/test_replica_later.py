@@ -222,6 +222,16 @@ def test_a_primary_loses_the_mark_that_it_had_as_a_replica(start_pair: StartPair
     assert (machine(hv01).notes, machine(hv02).replication_mode) == ("of the shop", 0)
 
 
+def test_a_replica_that_is_put_to_use_meanwhile_is_not_deleted(start_pair: StartPair) -> None:
+    hv01, hv02 = replicated(start_pair)
+    with hv02.fleet.locked():
+        clock = hv02.running.host.clock
+        knobs(hv02).job_seconds[93] = 30.0  # the end of the relation there
+        clock.call_later(20.0, lambda: machine(hv02).set_state("running", clock.now()))
+    done = hv01.run(hyperv_replica, **END)
+    assert (done["error_code"], done["steps"], machine(hv02).state) == ("replica_running", ["remove", "removed_on_peer"], "running")
+
+
 def test_what_a_dead_run_left_is_told(start_pair: StartPair, monkeypatch: pytest.MonkeyPatch) -> None:
     hv01, hv02 = replicated(start_pair)
     assert hv02.run(hyperv_replica_info)["leftovers"] == []
