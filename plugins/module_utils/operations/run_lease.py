@@ -17,7 +17,7 @@ from typing import Protocol
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimWriter
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Clock
-from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover
+from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover, OutcomeUnknown
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import files, leases, system
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.files import Text
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.leases import Lease, LeaseLost, LeasePlace
@@ -155,11 +155,14 @@ class RunLease:
     def _is_gone(self, leftover: Leftover) -> bool:
         """Whether the text went; it is tried once more when the answer was lost."""
         if self._removed is None:
-            try:
-                self._removed = files.run(self._writer, files.REMOVE_TEXT, {"FINAL": leftover.id}).exit_code == 0
-            except HypervError:
-                self._removed = False
+            self._removed = self._remove(leftover.id)
         return self._removed
+
+    def _remove(self, path: str) -> bool:
+        try:
+            return files.run(self._writer, files.REMOVE_TEXT, {"FINAL": path}).exit_code == 0
+        except HypervError:
+            return False
 
     def _taken(self) -> Lease:
         if self._seize:
@@ -176,10 +179,21 @@ class RunLease:
         return files.run(self._writer, command, values)
 
     def _acquire_and_write(self, text: Text, values: Mapping[str, str]) -> ProgramResult:
-        result = files.run(self._writer, leases.ACQUIRE_AND_WRITE, {**values, **text.values()}, stdin=text.data)
+        try:
+            result = files.run(self._writer, leases.ACQUIRE_AND_WRITE, {**values, **text.values()}, stdin=text.data)
+        except OutcomeUnknown:
+            raise  # the lease's folder tells, and then the text is written anew
+        except HypervError as error:  # the program may have begun nevertheless
+            error.leftovers = (*error.leftovers, *self._half_written(text))
+            raise
         listed, _mark, shown = result.stdout.partition(leases.TEXT)
         self._announced = files.same_text(shown.lstrip(b"\r\n"), text.data)
         return replace(result, stdout=listed)
+
+    def _half_written(self, text: Text) -> list[Leftover]:
+        """What stays of a text of which nobody knows how far it came."""
+        return [Leftover("intent", path, path.rpartition("\\")[0], f'del "{path}"') for path in (text.temporary, text.final)
+                if not self._remove(path)]
 
     def _remove_with_text(self, leftover: Leftover, values: Mapping[str, str]) -> ProgramResult:
         result = files.run(self._writer, leases.REMOVE_WITH_TEXT, {**values, "FINAL": leftover.id})

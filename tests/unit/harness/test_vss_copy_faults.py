@@ -152,9 +152,10 @@ def operation(title: str, contract: Contract, *, again: bool = False, **changes:
                      file_servers=(NAS,), always_next=not again)
 
 
+TURNS = {"host_limit": 1, "volume_limit": 1, "target_limit": 1}
 ONE = operation("one machine", Contract(LOCAL, "sql01"), name="sql01")
-AGAIN = operation("one machine, and the same task again", Contract(LOCAL, "sql01"), again=True, name="sql01")
-TWO = operation("two machines on two volumes", Contract(LOCAL, "sql01", "web01"), names=["sql01", "web01"])
+AGAIN = operation("one machine, and the same task again", Contract(LOCAL, "sql01"), again=True, name="sql01", **TURNS)
+TWO = operation("two machines on two volumes", Contract(LOCAL, "sql01", "web01"), names=["sql01", "web01"], **TURNS)
 AT_SHARE = operation("one machine, to a share", Contract(SHARE, "sql01"), name="sql01", keep={"last": 1}, verify="sha256")
 LIVE = operation("a live copy", Contract(LOCAL, "off01"), name="off01", method="live", accept_inconsistent=True)
 SESSION = operation("one machine in the session", Contract(LOCAL, "sql01"), name="sql01", run_as="session", timeout=600)
