@@ -144,8 +144,8 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations import
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.vm_result import host_result, vm_result
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.host_names import Listed, unique_names, without_doubles
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report_facts import REPLICAS
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.shown import shown
 from ansible_collections.agentless.hyperv.plugins.plugin_utils.connection import Connection, describe
-from ansible_collections.agentless.hyperv.plugins.plugin_utils.driver import printable
 from ansible_collections.agentless.hyperv.plugins.plugin_utils.fleet_reader import read_fleet
 from ansible_collections.agentless.hyperv.plugins.plugin_utils.kerberos import kerberos_available
 from ansible_collections.agentless.hyperv.plugins.plugin_utils.options import set_options
@@ -260,7 +260,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _complain(self, name: str, error: HypervError, secrets: tuple[str, ...] = ()) -> None:
         text = " ".join(filter(None, (f"{name} gave no answer ({error.error_code}): {error.message}", error.hint)))
-        text = printable(str(remove_values(text, set(secrets))))
+        text = shown(str(remove_values(text, set(secrets))))
         if self.get_option("unreachable") == "fail":
             raise AnsibleParserError(text)
         self.display.warning(text)
@@ -277,13 +277,13 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             entries = value("backup_vms")
             default = str(value("backup_default_policy")) if "backup_default_policy" in variables else DEFAULT
         except AnsibleError as error:
-            self.display.warning(printable(f"{name}: the policies are not known: {error}"))
+            self.display.warning(shown(f"{name}: the policies are not known: {error}"))
             return {}
         named = variables.get("backup_policies")
         policies = {str(policy): {"destination": ANY_DESTINATION} for policy in (named if isinstance(named, Mapping) else ())}
         plan = backup_plan(answer["vms"], entries, policies, default, {"destination": ANY_DESTINATION})
         for problem in plan["problems"]:
-            self.display.warning(printable(f"{name}: the policies are not known: {problem}"))
+            self.display.warning(shown(f"{name}: the policies are not known: {problem}"))
         if plan["problems"]:
             return {}
         told: dict[str, tuple[str, str | None]] = {}

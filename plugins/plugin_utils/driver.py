@@ -24,6 +24,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Clock, SystemClock
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import ConnectionFailed, HypervError
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import Call, Host
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.shown import shown
 from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.lane import PywinrmLane
 from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.session import WsmanSession
 from ansible_collections.agentless.hyperv.plugins.plugin_utils import connection as connections
@@ -153,7 +154,7 @@ class _Runner:
 
         def show(message: str) -> None:
             if not silent:
-                display.display(f"{name}: {printable(str(remove_values(message, self.secrets)))}")
+                display.display(f"{name}: {shown(str(remove_values(message, self.secrets)))}")
 
         return show
 
@@ -196,8 +197,3 @@ def holds_any(result: object, secrets: Collection[str]) -> bool:
         else:
             return True
     return False
-
-
-def printable(text: str) -> str:
-    """Text of a host as it may reach a terminal: control and direction-changing characters are shown as their codes."""
-    return "".join(character if character.isprintable() else f"\\u{ord(character):04x}" for character in text)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import TypeAlias
 
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.shown import shown
+
 _NAME = re.compile(r"[a-z][a-z0-9-]*\Z", re.IGNORECASE)
 VOID = frozenset(("meta", "input", "br"))
 
@@ -25,11 +27,6 @@ class Html:
 
 
 Child: TypeAlias = "Html | str | int | Iterable[Child] | None"
-
-
-def shown(text: str) -> str:
-    """Text as people may see it: what is not printable, and what turns the direction of writing, stands there as its code."""
-    return "".join(character if character.isprintable() else f"\\u{ord(character):04x}" for character in text)
 
 
 def element(tag: str, /, *children: Child, **attributes: str | int | bool | None) -> Html:

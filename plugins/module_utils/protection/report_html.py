@@ -9,12 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.freshness import span
-from ansible_collections.agentless.hyperv.plugins.module_utils.protection.markup import Child, Html, ascii_page, element, shown
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.markup import Child, Html, ascii_page, element
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report import Day, Report, VmReport, utc
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report_facts import CopyFacts, HostFacts
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report_hosts import findings, notes, size
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report_rules import SEVERE, STATUSES, Problem
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report_style import CSS, SCRIPT, policy
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.shown import shown
 
 WORDS = {
     "unprotected": "Unprotected", "no_copy": "No good copy", "overdue": "Overdue", "failed": "Failed", "unknown": "Not known",

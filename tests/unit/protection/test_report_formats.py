@@ -20,10 +20,11 @@ from xml.etree import ElementTree
 import jsonschema
 import pytest
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import report_style, report_text
-from ansible_collections.agentless.hyperv.plugins.module_utils.protection.markup import Html, element, shown
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.markup import Html, element
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report import Report
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report_facts import clipped
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report_html import as_html, size, span_of
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.shown import shown
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
