@@ -69,7 +69,8 @@ options:
         default: present
   authorization_purge:
     description:
-      - Remove every entry that O(authorization) does not have. Replication from those servers stops; what was copied stays.
+      - Remove every entry that O(authorization) does not have, which must be given. Replication from those servers stops; what was
+        copied stays.
     type: bool
     default: false
   monitoring_interval:

@@ -74,6 +74,9 @@ class ServerPlan:
 def wanted_from(params: Mapping[str, Any]) -> Wanted:
     """The arguments of a task. Raises HypervError ``invalid_option``."""
     _check_ranges(params)
+    if params["authorization_purge"] and params["authorization"] is None:
+        raise HypervError("authorization_purge without authorization would remove every entry.", error_code="invalid_option",
+                          hint="Give the entries that stay. An empty list says that none does.")
     settings = rows.given(replica_server.ROWS, {**params, "enabled": params["state"] == "present"})
     if params["state"] == "absent":
         settings = {"enabled": False}

@@ -57,7 +57,7 @@ def test_a_fresh_host_gets_settings_entry_and_an_open_port() -> None:
     "authorization": st.lists(st.fixed_dictionaries({"primary": st.sampled_from(["*", "a.b", "*.B"]), "storage": st.just("d:\\R\\")}),
                               unique_by=lambda entry: entry["primary"])}), st.booleans())
 def test_what_was_done_is_not_done_again(params: dict[str, Any], purge: bool) -> None:
-    asked, before = wanted(**params, firewall=False, authorization_purge=purge), server(ANY)
+    asked, before = wanted(**params, firewall=False, authorization_purge=purge and "authorization" in params), server(ANY)
     plan = planner.decide(before, asked, BUILD, {})
     then = ServerFacts("x", plan.settings, plan.entries, True)
     assert not planner.as_plan(planner.decide(then, asked, BUILD, {}), then, "HV01", {}).changed
@@ -72,6 +72,9 @@ def test_entries_are_added_and_changed_and_only_purged_when_asked_to() -> None:
     assert (plan.added, plan.removed, [new.storage for _unused, new in plan.modified]) == ((), (), ["F:\\y"])
     plan = planner.decide(there, wanted(authorization=[entry], authorization_purge=True, firewall=False), BUILD, {})
     assert [one.primary for one in plan.removed] == ["*"]
+    with pytest.raises(HypervError) as raised:
+        wanted(authorization_purge=True)
+    assert raised.value.error_code == "invalid_option"
     gone = planner.decide(there, wanted(authorization=[{"primary": "*", "state": "absent"}], firewall=False), BUILD, {})
     assert ([one.primary for one in gone.removed], [one.primary for one in gone.entries]) == (["*"], ["hv09.example.test"])
 
