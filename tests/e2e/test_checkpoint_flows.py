@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import host, vm, winrm
-from controller import CHECKOUT, Controller
+from controller import CHECKOUT, Controller, commands
 from simulator.fleet import Fleet
 from simulator.hyperv.checkpoints import Wish
 from simulator.hyperv.spec import CheckpointSpec
@@ -71,11 +71,11 @@ def test_clean_up(start_fleet: StartFleet, controller: Controller) -> None:
              CheckpointSpec("c", "theirs", kind="recovery", parent="b", age_hours=50, checkpoint_id=THEIRS))
     fleet = start_fleet(host("HV01", vm("web01", checkpoints=taken)), speed=FAST)
     inventory = controller.inventory(winrm(fleet))
-    audit = controller.play(CLEANUP, inventory)
+    auditing, checking, remove = commands(CHECKOUT / "roles" / "checkpoint_cleanup" / "README.md")
+    audit = controller.play(CLEANUP, inventory, *auditing)
     assert audit.code == 0, audit.output
     assert "abandoned_backup" in audit.output
-    remove = ("-e", "checkpoint_cleanup_remove=true")
-    check = controller.play(CLEANUP, inventory, *remove, "--check", "--diff")
+    check = controller.play(CLEANUP, inventory, *checking)
     assert (check.code, "old would be removed" in check.output) == (0, True), check.output
     assert len(names(fleet, "web01")) == 3
     done = controller.play(CLEANUP, inventory, *remove)

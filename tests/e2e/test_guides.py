@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import ADMIN, host, vm, winrm
-from controller import CHECKOUT, Controller
+from controller import CHECKOUT, COMMAND, Controller
 from simulator.cim.model import Account
 from simulator.fileserver import FileServerSpec
 from simulator.fleet import Fleet
@@ -24,7 +24,6 @@ from simulator.windows.spec import ShareSpec, VolumeSpec
 DOCS = CHECKOUT / "docs"
 FIRST = "first-backup.md"
 GUIDES = (FIRST, "destinations.md", "other-tools.md", "troubleshooting.md")
-COMMAND = re.compile(r"^    ansible-playbook agentless\.hyperv\.(?P<playbook>\w+) -i inventory\.yml(?P<arguments>.*)$", re.MULTILINE)
 BACKUP_ACCOUNT = Account("backup", "B4ckup-pw", groups=frozenset({"Administrators"}))
 DRIVES = (VolumeSpec("C:"), VolumeSpec("E:"))
 SERVERS = (

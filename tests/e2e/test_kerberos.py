@@ -13,6 +13,7 @@ from controller import Controller
 from simulator.cim.model import Account
 from simulator.fleet import Fleet
 from support.kerberos import REALM, Realm, what_is_missing
+from test_inventory import Site
 
 MISSING = what_is_missing()
 pytestmark = [pytest.mark.kerberos, pytest.mark.skipif(MISSING is not None, reason=f"no Kerberos realm on this machine: {MISSING}")]
@@ -67,6 +68,13 @@ def test_a_ticket_that_is_there_already(fleet: Fleet, realm: Realm, controller: 
     run = controller.play([INFO], controller.inventory(hosts), environment={
         **controller_environment(realm), "KRB5CCNAME": realm.environment["KRB5CCNAME"]})
     assert run.code == 0, run.output
+
+
+def test_the_inventory_plugin_obtains_one_ticket_for_its_hosts(fleet: Fleet, realm: Realm, controller: Controller) -> None:
+    listed = Site(controller, winrm(fleet, **options(ansible_winrm_transport="kerberos"))).list(environment=controller_environment(realm))
+    assert (listed.vms, SECRET in listed.errors) == ({"web01"}, False)
+    with fleet.locked():
+        assert fleet.hosts["HV01"].host.counters.logon_failures == 0
 
 
 @pytest.mark.parametrize(("change", "words"), [

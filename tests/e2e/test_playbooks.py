@@ -76,8 +76,8 @@ def test_probe_writes_one_document_a_host_on_the_controller(
         assert [running.host.changes for running in fleet.hosts.values()] == [0, 0]
 
 
-def examples(module: str) -> list[dict[str, Any]]:
-    text = (CHECKOUT / "plugins" / "modules" / f"{module}.py").read_text(encoding="utf-8")
+def examples(plugin: Path) -> list[dict[str, Any]]:
+    text = plugin.read_text(encoding="utf-8")
     found: list[dict[str, Any]] = yaml.safe_load(text.split('EXAMPLES = r"""')[1].split('"""')[0])
     return found
 
@@ -104,7 +104,8 @@ def test_the_examples_run(start_fleet: Callable[..., Fleet], controller: Control
     if module == "hyperv_restore":
         with fleet.locked():
             export(fleet.hosts["HV01"].host, "sql01", "E:\\Backup")
-    run = controller.play(examples(module), controller.inventory(winrm(fleet), {"backup_password": BACKUP_ACCOUNT.password}))
+    tasks = examples(CHECKOUT / "plugins" / "modules" / f"{module}.py")
+    run = controller.play(tasks, controller.inventory(winrm(fleet), {"backup_password": BACKUP_ACCOUNT.password}))
     assert run.code == 0, run.output
 
 
@@ -125,12 +126,17 @@ def test_the_tasks_of_the_pages_run(start_fleet: Callable[..., Fleet], controlle
     fleet = start_fleet(host("HV01", vm("sql01"), vm("web01")))
     run = controller.play(tasks, controller.inventory(winrm(fleet)))
     assert run.code == 0, run.output
+    variables: dict[str, Any] = {}
+    for block in (block for block in yaml_blocks(CHECKOUT / page) if isinstance(block, dict)):  # the inventory of a site, then its policies
+        shown = block["hyperv"]["vars"] if "hyperv" in block else block
+        variables |= {name: value for name, value in shown.items() if name.startswith("backup_")}
+        run = controller.play(BACKUP, controller.inventory(winrm(fleet), variables))
+        assert run.code == 0, run.output
 
 
 def test_the_play_of_the_role_runs(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
     page = CHECKOUT / "roles" / "backup" / "README.md"
     ((play,),) = [block for block in yaml_blocks(page) if isinstance(block, list)]
-    policies = next(block["backup_policies"] for block in yaml_blocks(page) if isinstance(block, dict))
     fleet = start_fleet(host("HV01", vm("sql01"), vm("scratch7"), vm("web01")))
     playbook = controller.folder / "role.yml"
     playbook.write_text(yaml.safe_dump([play]), encoding="utf-8")
@@ -138,6 +144,59 @@ def test_the_play_of_the_role_runs(start_fleet: Callable[..., Fleet], controller
     assert run.code == 0, run.output
     kept = run.one(f"{ROLE} : Keep what became of each virtual machine")["ansible_facts"]["backup_results"]
     assert {entry["vm"]["name"]: entry["policy"] for entry in kept} == {"sql01": "gold", "web01": "silver"}
-    check = {"ansible.builtin.debug": {"msg": "{{ ([] | agentless.hyperv.backup_plan([], policies=backup_policies)).problems }}"}}
-    inventory = controller.inventory(winrm(fleet), {"backup_policies": policies, "vault_copier_password": "x"})
-    assert controller.play([check], inventory).one()["msg"] == []
+    (report,) = [block for block in yaml_blocks(CHECKOUT / "roles" / "report" / "README.md") if isinstance(block, list)]
+    playbook.write_text(yaml.safe_dump(report), encoding="utf-8")
+    run = controller.play(playbook, controller.inventory(winrm(fleet)))
+    assert run.code == 0, run.output
+    told = json.loads((controller.folder / "report" / "report.json").read_text(encoding="ascii"))
+    assert {vm["name"]: vm["status"] for vm in told["vms"]} == {"sql01": "ok", "web01": "ok", "scratch7": "left_out"}
+
+
+COPIER = Account("copier", "C0pier-pw", groups=frozenset({"Administrators"}))
+
+
+def test_the_variables_of_the_role_run(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
+    """The other examples of its page: a machine for each policy, one of them between the hooks, and the hours of the site."""
+    page = CHECKOUT / "roles" / "backup" / "README.md"
+    blocks = [block for block in yaml_blocks(page) if isinstance(block, dict)]
+    shown = {name: value for block in blocks for name, value in block.items()}
+    shown["backup_policies"] = {name: policy for block in blocks for name, policy in block.get("backup_policies", {}).items()}
+    hours = {name: shown.pop(name) for name in ("backup_blackout", "backup_blackout_timezone")}
+    (hook,) = shown["backup_hooks"]
+    for name in ("before", "after"):
+        hook[name] = str(controller.folder / Path(hook[name]).name)
+        Path(hook[name]).write_text("- ansible.builtin.debug: {msg: '{{ backup_vm.name }}'}\n", encoding="utf-8")
+    nas = FileServerSpec("nas01", None, DRIVES, (ShareSpec("hyperv", "E:\\hyperv", ("NAS01\\copier",)),), (COPIER,))
+    fleet = start_fleet(host("HV01", vm("mysql01"), vm("web01"), vm("old01", state="off"), vm("app01"), accounts=(ADMIN, COPIER)),
+                        file_servers=[nas])
+    wanted = {"mysql01": "share", "web01": "clean", "old01": "last_resort", "app01": "before_patches"}
+    assert {*wanted.values(), "far"} == set(shown["backup_policies"])  # which needs a replica: test_role_backup
+    inventory = controller.inventory(winrm(fleet), {
+        **shown, "vault_copier_password": COPIER.password, "backup_vms": [{"name": name, "policy": wanted[name]} for name in wanted]})
+    moment = "'2026-11-04 08:00 +0100' | to_datetime('%Y-%m-%d %H:%M %z')"
+    asked = f"(backup_blackout | agentless.hyperv.backup_blackout(now={moment}, timezone=backup_blackout_timezone)).active"
+    run = controller.play([{"ansible.builtin.include_role": {"name": ROLE}},
+                           {"name": "hours", "ansible.builtin.debug": {"msg": f"{{{{ {asked} }}}}"}, "vars": hours}], inventory)
+    assert run.code == 0, run.output
+    kept = [one for one in run.results if one.task == f"{ROLE} : Keep what became of each virtual machine"][-1]
+    assert {entry["vm"]["name"]: (entry["policy"], entry["changed"]) for entry in kept["ansible_facts"]["backup_results"]} == {
+        name: (policy, True) for name, policy in wanted.items()}
+    assert [one["msg"] for one in run.results if one.result.get("msg") == "mysql01"] == ["mysql01"] * 2
+    assert run.one("hours")["msg"] is True
+
+
+FILTERS = sorted((CHECKOUT / "plugins" / "filter").glob("*.py"))
+
+
+def test_the_examples_of_the_filters_run(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
+    """What an example takes as given is made before it: facts, a plan of them, and results of nothing."""
+    tasks = [{"agentless.hyperv.hyperv_vm_info": {"gather": ["state", "cluster"]}, "register": "facts"},
+             {"ansible.builtin.set_fact": {"plan": "{{ facts.vms | agentless.hyperv.backup_plan([]) }}"}}]
+    found = [examples(path) for path in FILTERS]
+    assert len(found) == len(FILTERS) >= 8
+    fleet = start_fleet(host("HV01", vm("sql01"), domain="example.test"), file_servers=FILE_SERVERS)
+    nothing: dict[str, Any] = {name: {"results": []} for name in ("copied", "backups", "drilled")}
+    run = controller.play([*tasks, *(task for page in found for task in page)], controller.inventory(winrm(fleet), nothing))
+    assert run.code == 0, run.output
+    assert not any(one.status == "failed" for one in run.results)
+    assert [one["vm"]["name"] for one in run.one("Decide")["ansible_facts"]["backup_decided"]["tasks"][0]["vms"]] == ["sql01"]

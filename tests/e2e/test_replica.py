@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import host, vm, winrm
-from controller import CHECKOUT, Controller
+from controller import CHECKOUT, Controller, commands
 from simulator.fleet import Fleet
 from simulator.hyperv.spec import AuthorizationSpec, DiskSpec, HyperVSettings, ReplicaServerSpec, VmSpec
 from simulator.spec import HostSpec
@@ -32,24 +32,27 @@ def site(name: str, *vms: VmSpec, **changes: Any) -> HostSpec:
 
 
 def test_the_role_replicates_a_fleet_and_leaves_a_failover_as_it_is(start_fleet: StartFleet, controller: Controller) -> None:
-    fleet = start_fleet(site("HV01", small("sql01")), site("HV02", small("web01")), speed=FAST)
-    inventory = controller.inventory(winrm(fleet), {
-        "replica_server": {"authentication": "kerberos", "authorization": [{"primary": "*.example.test", "storage": "D:\\Replica"}]},
-        "replica_defaults": {"frequency": 30}, "replica_fqdn": "{{ inventory_hostname }}.example.test", "replica_cycles": 1000,
-        "replica_vms": [{"name": "sql01", "pair": ["hv01", "hv02"]}, {"name": "web01", "pair": ["hv02", "hv01"], "recovery_history": 2}]})
+    """With the variables and the commands of its page."""
+    page = CHECKOUT / "roles" / "replica" / "README.md"
+    (variables,) = yaml.safe_load_all(page.read_text(encoding="utf-8").split("```yaml\n")[1].partition("```")[0])
+    checking, doing = commands(page)
+    domain = {"domain": "example.com", "os_version": "2022"}
+    fleet = start_fleet(host("HV01", small("sql01"), **domain), host("HV02", small("web01"), **domain), speed=FAST)
+    one, two = "hv01.example.com", "hv02.example.com"
+    inventory = controller.inventory(dict(zip((one, two), winrm(fleet).values(), strict=True)), {**variables, "replica_cycles": 1000})
     playbook = CHECKOUT / "playbooks" / "replica.yml"
-    before = controller.play(playbook, inventory, "--check", "--diff")
+    before = controller.play(playbook, inventory, *checking)
     with fleet.locked():
         assert [running.host.changes for running in fleet.hosts.values()] == [0, 0], before.output
-    run = controller.play(playbook, inventory)
+    run = controller.play(playbook, inventory, *doing)
     assert run.code == 0, run.output
     reports = run.of(f"{ROLE} : Look how the replication stands")
-    assert {name: found["summary"]["relations"] for name, found in reports.items()} == {"hv01": 2, "hv02": 2}
-    turn = {"agentless.hyperv.hyperv_replica_failover": {"action": "planned", "name": "sql01", "peer": "hv01", "shutdown": "turn_off"}}
-    assert controller.play([turn], inventory, "--limit", "hv02").code == 0
+    assert {name: found["summary"]["relations"] for name, found in reports.items()} == {one: 2, two: 2}
+    turn = {"agentless.hyperv.hyperv_replica_failover": {"action": "planned", "name": "sql01", "peer": one, "shutdown": "turn_off"}}
+    assert controller.play([turn], inventory, "--limit", two).code == 0
     after = controller.play(playbook, inventory)
     assert (after.code, {one.status for one in after.results} & {"changed", "failed"}) == (0, set()), after.output
-    kept = after.of(f"{ROLE} : Keep what became of each virtual machine")["hv02"]["ansible_facts"]["replica_results"]
+    kept = after.of(f"{ROLE} : Keep what became of each virtual machine")[two]["ansible_facts"]["replica_results"]
     assert {(entry["vm"]["name"], entry["changed"]) for entry in kept} == {("sql01", False), ("web01", False)}
 
 

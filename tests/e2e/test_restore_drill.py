@@ -5,15 +5,17 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import yaml
-from conftest import ADMIN, host, vm, winrm
-from controller import CHECKOUT, Controller
+from conftest import ADMIN, PASSWORD, host, vm, winrm
+from controller import BIN, CHECKOUT, Controller
 from simulator.fileserver import FileServerSpec
 from simulator.fleet import Fleet
 from simulator.hyperv.spec import DiskSpec
@@ -80,8 +82,8 @@ def test_drills_on_a_host_that_never_saw_the_machines(start_fleet: StartFleet, c
 
 
 def test_the_guide_for_the_day_when_everything_is_gone(start_fleet: StartFleet, controller: Controller) -> None:
-    blocks = (CHECKOUT / "docs" / "restore.md").read_text(encoding="utf-8").split("```yaml\n")[1:]
-    tasks = [task for block in blocks for task in yaml.safe_load(block.partition("```")[0])]
+    page = (CHECKOUT / "docs" / "restore.md").read_text(encoding="utf-8")
+    tasks = [task for block in page.split("```yaml\n")[1:] for task in yaml.safe_load(block.partition("```")[0])]
     fleet = start_fleet(host("OLD", small("sql01"), small("web01")), host("HV01", small("idle")), speed=FAST)
     with fleet.locked():
         old, new = fleet.hosts["OLD"].host, fleet.hosts["HV01"].host
@@ -91,7 +93,14 @@ def test_the_guide_for_the_day_when_everything_is_gone(start_fleet: StartFleet, 
         by_hand = next(new.files.resolve("E:\\Backup\\OLD").real.glob("web01_*/*"))
         shutil.copytree(by_hand, new.files.resolve("E:\\").real / "Exports" / "web01")
         (new.files.resolve("E:\\").real / "Exports" / "web01" / "manifest.json").unlink()
-    run = controller.play(tasks, controller.inventory({"new-host": winrm(fleet)["hv01"]}))
+    inventory = controller.inventory({"new-host": winrm(fleet)["hv01"]})
+    (line,) = [line.strip() for line in page.splitlines() if line.startswith("    ansible new-host ")]
+    command = [str(BIN / "ansible"), *shlex.split(line.replace("-i inventory", f"-i {inventory}"))[1:]]
+    looked = subprocess.run(  # the password is asked for; there is no terminal
+        command, input=f"{PASSWORD}\n", capture_output=True, text=True, env=controller.environment(controller.folder / "unused"),
+        cwd=controller.folder, timeout=60, check=False, start_new_session=True)
+    assert (looked.returncode, '"name": "sql01"' in looked.stdout) == (0, True), looked.stdout + looked.stderr
+    run = controller.play(tasks, inventory)
     assert run.code == 0, run.output
     with fleet.locked():
         names = sorted(machine.name for machine in new.hyperv.machines.values())

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from conftest import ADMIN, host, vm, winrm
-from controller import Controller, Run
+from controller import CHECKOUT, Controller, Run
 from simulator.cim.model import Account
 from simulator.fileserver import FileServerSpec
 from simulator.fleet import Fleet
@@ -332,22 +333,30 @@ def test_facts_only(start_fleet: Callable[..., Fleet], controller: Controller) -
 
 
 def test_hooks_and_a_prune_from_another_host(start_fleet: Callable[..., Fleet], controller: Controller, tmp_path: Path) -> None:
+    """With the policy and the task of the page about a target that hosts cannot empty; here one host is both."""
+    blocks = (CHECKOUT / "docs" / "append-only-target.md").read_text(encoding="utf-8").split("```yaml\n")[1:]
+    shown, (prune,) = (yaml.safe_load(block.partition("```")[0]) for block in blocks)
+    policy = shown["backup_policies"]["silver"]
+    policy["destination"] = policy["prune_destination"]
     fleet = start_fleet(host("HV01", vm("db01"), vm("db02"), vm("web01")))
     for name, lines in (("before", "- ansible.builtin.fail: {msg: no}\n  when: backup_vm.name == 'db02'\n"), ("after", "")):
         touch = f"- ansible.builtin.copy: {{content: x, dest: '{tmp_path}/{name}-{{{{ backup_vm.name }}}}', mode: '0600'}}\n"
         local = "  delegate_to: localhost\n  vars: {ansible_connection: local}\n"
         (tmp_path / f"{name}.yml").write_text(f"---\n{touch}{local}{lines}")
-    exported = {"method": "export", "destination": "E:\\X", "verify": "chain", "keep": {"last": 1}, "prune_from": "hv01"}
     variables = {
-        "backup_vms": [{"name": "db01", "policy": "before"}, "*"], "backup_default_policy": "x", "backup_max_age": "",
-        "backup_policies": {"before": POLICIES["before"], "x": exported},
+        "backup_vms": [{"name": "db01", "policy": "before"}, "*"], "backup_default_policy": "silver", "backup_max_age": "",
+        "backup_verify": "chain", "backup_policies": {"before": POLICIES["before"], **shown["backup_policies"]},
         "backup_hooks": [{"name": "db*", "before": f"{tmp_path}/before.yml", "after": f"{tmp_path}/after.yml"}]}
+    hosts = winrm(fleet)
+    inventory = controller.inventory({**hosts, policy["prune_from"]: hosts["hv01"]}, variables)
     for _unused in range(2):
-        run = play(controller, fleet, variables)
+        block = {"block": [{"ansible.builtin.include_role": {"name": ROLE}}], "always": [SHOW, prune]}
+        run = controller.play([block], inventory, "--limit", "hv01")
         told = results(run)
         assert {name: (entry["method"], entry["failed"], entry["error_code"]) for name, entry in told.items()} == {
             "db01": ("checkpoint", False, None), "web01": ("export", False, None), "db02": ("export", True, "hook_failed")}
     assert sorted(path.name for path in tmp_path.glob("*-db*")) == ["after-db01", "after-db02", "before-db01", "before-db02"]
     with fleet.locked():
-        exports = fleet.hosts["HV01"].host.files.real_path("E:\\X")
+        exports = fleet.hosts["HV01"].host.files.real_path("E:\\hyperv")
     assert len(list(exports.rglob("manifest.json"))) == 1  # of two runs
+    assert run.one(prune["name"])["changed"] is False
