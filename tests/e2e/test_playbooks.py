@@ -190,13 +190,13 @@ FILTERS = sorted((CHECKOUT / "plugins" / "filter").glob("*.py"))
 
 def test_the_examples_of_the_filters_run(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
     """What an example takes as given is made before it: facts, a plan of them, and results of nothing."""
-    tasks = [{"agentless.hyperv.hyperv_vm_info": {"gather": ["state", "cluster"]}, "register": "facts"},
-             {"ansible.builtin.set_fact": {"plan": "{{ facts.vms | agentless.hyperv.backup_plan([]) }}"}}]
+    read = {"agentless.hyperv.hyperv_vm_info": {"gather": ["state"]}, "register": "read"}
     found = [examples(path) for path in FILTERS]
     assert len(found) == len(FILTERS) >= 8
     fleet = start_fleet(host("HV01", vm("sql01"), domain="example.test"), file_servers=FILE_SERVERS)
-    nothing: dict[str, Any] = {name: {"results": []} for name in ("copied", "backups", "drilled")}
-    run = controller.play([*tasks, *(task for page in found for task in page)], controller.inventory(winrm(fleet), nothing))
+    given: dict[str, Any] = {name: {"results": []} for name in ("copied", "backups", "drilled")}
+    given |= {"facts": "{{ read }}", "plan": "{{ facts.vms | agentless.hyperv.backup_plan([]) }}"}
+    run = controller.play([read, *(task for page in found for task in page)], controller.inventory(winrm(fleet), given))
     assert run.code == 0, run.output
     assert not any(one.status == "failed" for one in run.results)
-    assert [one["vm"]["name"] for one in run.one("Decide")["ansible_facts"]["backup_decided"]["tasks"][0]["vms"]] == ["sql01"]
+    assert [one["name"] for one in run.one("Decide")["ansible_facts"]["backup_decided"]["tasks"][0]["vms"]] == ["sql01"]

@@ -163,7 +163,8 @@ def test_a_copy_that_was_killed_is_cleaned_up_and_nothing_else(fleet: Fleet, con
 
     again, run, changes = play(fleet, controller, inventory, *REMOVE)
     assert (run.code, again["changed"], again["found"], changes) == (0, False, [], 0)
-    assert controller.play([COPY], inventory).one("copy")["changed"] is True
+    last = controller.play([COPY], inventory).one("copy")
+    assert last["changed"] is True, last
     assert (shadows(fleet), of_ours(fleet)) == ((0, 3), [])
 
 
