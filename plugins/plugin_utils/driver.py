@@ -25,11 +25,11 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Cloc
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import ConnectionFailed, HypervError
 from ansible_collections.agentless.hyperv.plugins.module_utils.module import Call, Host
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.shown import shown
-from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.lane import PywinrmLane
 from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.session import WsmanSession
 from ansible_collections.agentless.hyperv.plugins.plugin_utils import connection as connections
 from ansible_collections.agentless.hyperv.plugins.plugin_utils.kerberos import kerberos_available, ticket_cache
 from ansible_collections.agentless.hyperv.plugins.plugin_utils.peer import peer_connection
+from ansible_collections.agentless.hyperv.plugins.plugin_utils.worker_lane import WorkerLane
 
 TRACEBACK_VERBOSITY = 3
 """From -vvv on, an expected failure carries the place it came from, too."""
@@ -138,7 +138,7 @@ class _Runner:
         described = connections.describe(plugin._load_name, plugin.get_option, kerberos_available())  # no public name
         self.secrets.update(described.secrets)
         environment = self._stack.enter_context(ticket_cache(described.ticket, described.endpoint.password))
-        lane = PywinrmLane(replace(described.endpoint, environment=environment), self._clock)
+        lane = WorkerLane(replace(described.endpoint, environment=environment), self._clock)
         self._stack.callback(lane.close)
         session = WsmanSession(lane, self._clock, operation_timeout=described.endpoint.operation_timeout)
         host = Host(name, CimReader(session, self._clock), lambda: CimWriter(session, self._clock))
