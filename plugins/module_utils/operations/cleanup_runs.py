@@ -85,7 +85,7 @@ def read(reader: CimReader, folder: StateFolder, now: datetime) -> RunFacts:
     """
     jobs = state_contents.read_jobs(reader, folder)
     ours = tuple(OurTask(look, _name_of(look, folder)) for look in tasks.list_ours(reader))
-    found = state_contents.read_leases(reader, folder)
+    found = state_contents.read_leases(reader, folder, slots=True)
     running = Runs(task.name.run_id for task in ours if task.name is not None and task.look.running)
     return RunFacts(jobs, ours, found, leases.alive_runs(found, now), running)
 

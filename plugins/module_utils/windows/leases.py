@@ -144,7 +144,7 @@ class LeaseFolder:
     def slot(self) -> bool:
         """One of so many that a limit allows (:mod:`.slots`): it is held by a run, and says nothing of whether that is at work. The ID
         of a run has no dot."""
-        return _SLOT.match(self.name) is not None
+        return is_slot(self.name)
 
 
 class Runs(frozenset[str]):
@@ -160,6 +160,11 @@ class Runs(frozenset[str]):
 
 
 # -- pure ----------------------------------------------------------------------------------------------------------------
+
+
+def is_slot(name: str) -> bool:
+    """True for the name of a slot."""
+    return _SLOT.match(name) is not None
 
 
 def new_lease(place: LeasePlace, run_id: str, token: str, *, now: datetime, duration: timedelta) -> Lease:

@@ -89,13 +89,19 @@ def read_strays(reader: CimReader, folder: StateFolder) -> tuple[tuple[Entry, ..
             tuple(entry for entry in saved if _SAVED.match(ntpath.basename(entry.path))))
 
 
-def read_leases(reader: CimReader, folder: StateFolder, *, but: str = "") -> tuple[LeaseFolder, ...]:
-    """The leases of runs but one, and what the making of some left: one request, and one more for each; one program without filters."""
+def read_leases(reader: CimReader, folder: StateFolder, *, but: str = "", slots: bool = False) -> tuple[LeaseFolder, ...]:
+    """The leases of runs but one, and what the making of some left: one request, and one more for each; one program without filters.
+
+    ``slots``: also what stands in the slots of limits, which does not tell whether a run is at work.
+    """
+    def wanted(name: str) -> bool:
+        return name.lower() != but.lower() and (slots or not leases.is_slot(name))
+
     listed = _listed(reader, "Win32_Directory", folder.leases)
     if listed is None:
-        return tuple(one for one in _leases_by_program(reader, folder) if one.name.lower() != but.lower())
+        return tuple(one for one in _leases_by_program(reader, folder) if wanted(one.name))
     found = []
-    for entry in (one for one in listed if ntpath.basename(one.path).lower() != but.lower()):
+    for entry in (one for one in listed if wanted(ntpath.basename(one.path))):
         inside = _listed(reader, "CIM_DataFile", entry.path) or ()
         found.append(_lease_folder(entry, [ntpath.basename(one.path) for one in inside]))
     return tuple(found)
