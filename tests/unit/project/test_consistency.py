@@ -56,3 +56,14 @@ def test_every_source_file_names_its_licence(path: Path) -> None:
     head = path.read_text(encoding="utf-8")[:600]
     assert "SPDX-License-Identifier: GPL-3.0-or-later" in head
     assert "GNU General Public License v3.0+" in head
+
+
+@pytest.mark.parametrize("role", sorted((CHECKOUT / "roles").iterdir()), ids=lambda role: role.name)
+def test_the_variables_of_a_role_are_the_same_in_its_defaults_its_arguments_and_its_page(role: Path) -> None:
+    defaults = yaml.safe_load((role / "defaults" / "main.yml").read_text(encoding="utf-8"))
+    options = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]["main"]["options"]
+    rendered = {name for name, value in defaults.items() if "{{" in str(value)}
+    assert {name: value for name, value in defaults.items() if name not in rendered} == {
+        name: option["default"] for name, option in options.items() if not option.get("required") and name not in rendered}
+    page = (role / "README.md").read_text(encoding="utf-8")
+    assert [name for name in options if f"`{name}`" not in page] == []
