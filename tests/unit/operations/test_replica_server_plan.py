@@ -31,8 +31,9 @@ def server(*entries: Authorization, **settings: Any) -> ServerFacts:
 
 def wanted(**params: Any) -> planner.Wanted:
     defaults = {name: option.get("default") for name, option in ARGUMENT_SPEC.items()}
-    params["authorization"] = [{"storage": None, "trust_group": "DEFAULT", "state": "present", **entry}
-                               for entry in params.get("authorization", ())]
+    if "authorization" in params:
+        params["authorization"] = [{"storage": None, "trust_group": "DEFAULT", "state": "present", **entry}
+                                   for entry in params["authorization"]]
     return planner.wanted_from({**defaults, **params})
 
 
