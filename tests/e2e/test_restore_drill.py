@@ -52,14 +52,19 @@ def test_drills_on_a_host_that_never_saw_the_machines(start_fleet: StartFleet, c
         host("HV01", small("sql01"), small(evil, directory="e", file="e"), small("tpm01", tpm=True), domain="example.test"),
         host("HV02", domain="example.test"), file_servers=(SERVER,), speed=FAST)
     with fleet.locked():
+        first = fleet.hosts["HV01"].host
         for name in ("sql01", evil, "tpm01"):
-            export(fleet.hosts["HV01"].host, name, SHARE)
+            export(first, name, SHARE)
+        (sql,) = (machine for machine in first.hyperv.machines.values() if machine.name == "sql01")
+        for place in (f"{SHARE}\\restore_drills", f"{SHARE}\\restore_drills\\sql01_{sql.id[:8]}"):
+            first.files.create_directory(place)
+        first.files.write_file(f"{place}\\20200101T000000Z_older.json", b"{}")
     hosts = winrm(fleet)
     report = tmp_path / "report"
     # what would fall to a host that is gone is drilled, too
     inventory = controller.inventory({"gone": {**hosts["hv02"], "ansible_port": 1}, "hv02": hosts["hv02"]}, {
         "restore_drill_destination": SHARE, "restore_drill_location": "D:\\Drill", "restore_drill_report": str(report),
-        "restore_drill_count": 0, "restore_drill_heartbeat_timeout": 300})
+        "restore_drill_count": 0, "restore_drill_heartbeat_timeout": 300, "restore_drill_keep": {"last": 1}})
     run = controller.play(PLAYBOOK, inventory)
     assert run.code == 4, run.output
     assert "\u202e" not in run.output

@@ -15,7 +15,6 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report_hosts import findings, notes, size
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report_rules import SEVERE, STATUSES, Problem
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.report_style import CSS, SCRIPT, policy
-from ansible_collections.agentless.hyperv.plugins.module_utils.protection.shown import shown
 
 WORDS = {
     "unprotected": "Unprotected", "no_copy": "No good copy", "overdue": "Overdue", "failed": "Failed", "unknown": "Not known",
@@ -103,11 +102,11 @@ def _glance(report: Report) -> Html:
     return element("ul", told, class_="glance", aria_label="At a glance")
 
 
-def _facts(report: Report) -> Iterator[tuple[str, str]]:
+def _facts(report: Report) -> Iterator[tuple[str, Child]]:
     with_copy = [vm for vm in report.vms if vm.age is not None and vm.rpo is not None]
     if with_copy:
         oldest = max(with_copy, key=lambda vm: vm.age or timedelta())
-        yield "Oldest last good copy", f"{span(oldest.age or timedelta())}, {shown(oldest.vm.name)} on {shown(oldest.host)}"
+        yield "Oldest last good copy", [f"{span(oldest.age or timedelta())}, ", _name(oldest.vm.name), " on ", _name(oldest.host)]
     doomed = [copy for vm in report.vms for copy in vm.doomed]
     yield "Next prune deletes", f"{_copies(len(doomed))}, {size(sum(copy.size for copy in doomed))}" if doomed else "nothing"
     day = next((day for day in reversed(report.days) if day.copies), None)
