@@ -91,7 +91,7 @@ def operation(title: str, *, again: bool = False, **changes: Any) -> Operation:
 
 CRASH = operation("a live export", consistency="crash")
 APPLICATION = operation("a quiesced export")
-AGAIN = operation("a quiesced export, and the same task again", again=True)
+AGAIN = operation("a quiesced export, and the same task again", again=True, host_limit=1, volume_limit=1)
 AT_SHARE = operation("a quiesced export at a share", destination=SHARE)
 
 
