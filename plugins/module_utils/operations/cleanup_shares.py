@@ -4,7 +4,6 @@
 """Incomplete copies at shares, which only tasks reach: one task looks at all of them, one removes them (:mod:`windows.sweep_jobs`)."""
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -102,8 +101,7 @@ class ShareWork:
     def _run(self, job: Job) -> tuple[JobResult, Mapping[str, bytes]]:
         """One task to its end. Raises HypervError ``timeout`` and what the task runner raises."""
         tools = self._tools
-        letters = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz") for _unused in range(6))
-        name = TaskName("host", self._run_id, f"sweep{letters}")
+        name = TaskName.fresh("host", self._run_id, "sweep")
         try:
             end = job_runs.run(tools.writer, tools.folder, name, job, self._run_as, clock=tools.clock,
                                deadline=Deadline(tools.clock, PATIENCE))

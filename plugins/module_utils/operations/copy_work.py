@@ -11,7 +11,6 @@ from __future__ import annotations
 import ntpath
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Deadline
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover
@@ -28,8 +27,6 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.windows.job_runs 
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.jobs import Job
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.target_jobs import Arrived, CopyGroup
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.tasks import Following, TaskName
-
-Begun = TypeVar("Begun")
 
 AFTER_DEADLINE = 3600.0
 """Seconds that the host lets a task go on after the deadline of the run that began it, so that a later run can adopt it."""
@@ -82,25 +79,11 @@ def run(tools: Tools, record: CopyRecord) -> JobEnd:
     name = name_of(record)
     tools.progress(f"{record.vm_name}: copying {len(record.files)} file(s), {record.size} bytes")
     if tools.identity.task is None:
-        return over_again(tools, name, lambda: _run_in_session(tools, name, job))
-    task = tools.identity.task
-    over_again(tools, name, lambda: job_runs.begin(tools.writer, tools.folder, name, job, task, clock=tools.clock,
-                                                   limit=tools.deadline.remaining() + AFTER_DEADLINE))
+        return job_runs.over_again(tools.writer, tools.folder, name, lambda: _run_in_session(tools, name, job), clock=tools.clock)
+    task, limit = tools.identity.task, tools.deadline.remaining() + AFTER_DEADLINE
+    job_runs.over_again(tools.writer, tools.folder, name, lambda: job_runs.begin(
+        tools.writer, tools.folder, name, job, task, clock=tools.clock, limit=limit), clock=tools.clock)
     return follow(tools, record, job.outputs, started=True)
-
-
-def over_again(tools: Tools, name: TaskName, begin: Callable[[], Begun]) -> Begun:
-    """Begin a job; once more when an earlier try of this very run left one of this name, whose lease we have by now."""
-    try:
-        return begin()
-    except HypervError as error:
-        if error.error_code != "job_exists":
-            raise
-        left = job_runs.remove(tools.writer, tools.folder, name, clock=tools.clock)
-        if left:
-            error.leftovers = (*error.leftovers, *left)
-            raise
-    return begin()
 
 
 def _run_in_session(tools: Tools, name: TaskName, job: Job) -> JobEnd:

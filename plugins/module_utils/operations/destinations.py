@@ -8,7 +8,6 @@ computer account or as the account of ``run_as``: everything to be done there at
 """
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -22,6 +21,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_as
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import naming
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import FILE_NAME
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import files, job_runs, target_jobs
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows.job_runs import JobEnd
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.jobs import Job, JobResult
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.programs import check_value
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import StateFolder
@@ -54,6 +54,11 @@ class Destination:
     def label(self) -> str:
         """What is full when it is full."""
         return self.path if self.volume is None else self.volume.root
+
+
+def is_share(path: str) -> bool:
+    """True for a folder of another machine, however its slashes stand."""
+    return path.startswith(("\\\\", "//"))
 
 
 def check(facts: HostFacts, text: str, identity: Identity) -> Destination:
@@ -96,14 +101,8 @@ def read_share(writer: CimWriter, folder: StateFolder, destination: Destination,
 
     Raises HypervError ``destination_unreachable``, and what the task runner raises.
     """
-    # a name of its own for each try: what an interrupted one left is in nobody's way
-    name = TaskName("host", run_id, f"list{_letters()}")
-    end = job_runs.run_reading(writer, folder, name, target_jobs.list_job(destination.path, base, levels), _task(identity), clock=clock,
-                               deadline=Deadline(clock, PATIENCE))
-    if end.result is None:
-        raise HypervError(f"The destination {destination.path} was not read within {PATIENCE / 60:.0f} minutes.",
-                          error_code="destination_unreachable", leftovers=job_runs.remove(writer, folder, name, clock=clock))
-    return target_jobs.listing(end.result, end.outputs, base, destination.path, knocks_as, levels)
+    result, outputs = look_at_share(writer, folder, run_id, identity, target_jobs.list_job(destination.path, base, levels), clock=clock)
+    return target_jobs.listing(result, outputs, base, destination.path, knocks_as, levels)
 
 
 # -- writing -------------------------------------------------------------------------------------------------------------
@@ -121,18 +120,18 @@ def put_manifest(writer: CimWriter, folder: StateFolder, destination: Destinatio
             files.write_text(writer, path + ".tmp", f"{into}\\{target_jobs.GUIDE}", guide)
         files.write_text(writer, path + ".tmp", path, manifest)
         return ()
-    name = TaskName(copy.subject, copy.run_id, f"put{_letters()}")
-    result, left = _run(writer, folder, name, target_jobs.manifest_job(into, manifest, guide), identity, clock, deadline)
+    name = TaskName.fresh(copy.subject, copy.run_id, "put")
+    result, end = _run(writer, folder, name, target_jobs.manifest_job(into, manifest, guide), identity, clock, deadline)
     target_jobs.expect_manifest(result, into)
-    return left
+    return end.leftovers
 
 
 def prune_share(writer: CimWriter, folder: StateFolder, run_id: str, identity: Identity, copies: Sequence[Doomed], *, clock: Clock,
                 deadline: Deadline) -> tuple[tuple[Pruned, ...], tuple[Leftover, ...]]:
     """Remove copies at a share; one task for all of them. What became of each, and what could not be removed of the task."""
-    name = TaskName("host", run_id, f"prune{_letters()}")
-    result, left = _run(writer, folder, name, target_jobs.prune_job(copies), identity, clock, deadline)
-    return target_jobs.pruned(copies, result), left
+    name = TaskName.fresh("host", run_id, "prune")
+    result, end = _run(writer, folder, name, target_jobs.prune_job(copies), identity, clock, deadline)
+    return target_jobs.pruned(copies, result), end.leftovers
 
 
 Ended: TypeAlias = tuple[JobResult, Mapping[str, bytes]]
@@ -142,32 +141,32 @@ Ended: TypeAlias = tuple[JobResult, Mapping[str, bytes]]
 def run_at_share(writer: CimWriter, folder: StateFolder, run_id: str, purpose: str, identity: Identity, job: Job, *,
                  clock: Clock) -> Ended:
     """A short job that knocks at a share as ``identity``; one task. Raises HypervError ``destination_unreachable`` when it did not end."""
-    name = TaskName("host", run_id, f"{purpose}{_letters()}")
-    end = job_runs.run(writer, folder, name, job, _task(identity), clock=clock, deadline=Deadline(clock, PATIENCE))
-    if end.result is None:
-        raise HypervError(f"The task {name.text} did not end within {PATIENCE / 60:.0f} minutes.", error_code="destination_unreachable",
-                          leftovers=job_runs.remove(writer, folder, name, clock=clock))
-    return end.result, end.outputs
+    name = TaskName.fresh("host", run_id, purpose)
+    result, end = _run(writer, folder, name, job, identity, clock, Deadline(clock, PATIENCE), "destination_unreachable")
+    return result, end.outputs
 
 
 def look_at_share(writer: CimWriter, folder: StateFolder, run_id: str, identity: Identity, job: Job, *, clock: Clock) -> Ended:
     """The same for a short job that only reads, with the outputs of all its steps (:func:`job_runs.run_reading`)."""
-    name = TaskName("host", run_id, f"look{_letters()}")
+    name = TaskName.fresh("host", run_id, "look")
     end = job_runs.run_reading(writer, folder, name, job, _task(identity), clock=clock, deadline=Deadline(clock, PATIENCE))
-    if end.result is None:
-        raise HypervError(f"The task {name.text} did not end within {PATIENCE / 60:.0f} minutes.", error_code="destination_unreachable",
-                          leftovers=job_runs.remove(writer, folder, name, clock=clock))
-    return end.result, end.outputs
+    return _result_of(end, writer, folder, name, clock, "destination_unreachable"), end.outputs
 
 
-def _run(writer: CimWriter, folder: StateFolder, name: TaskName, job: Job, identity: Identity, clock: Clock,
-         deadline: Deadline) -> tuple[JobResult, tuple[Leftover, ...]]:
+def _run(writer: CimWriter, folder: StateFolder, name: TaskName, job: Job, identity: Identity, clock: Clock, deadline: Deadline,
+         error_code: str = "timeout") -> tuple[JobResult, JobEnd]:
     patience = Deadline(clock, max(PATIENCE, deadline.remaining()))
     end = job_runs.run(writer, folder, name, job, _task(identity), clock=clock, deadline=patience)
+    return _result_of(end, writer, folder, name, clock, error_code), end
+
+
+def _result_of(end: JobEnd, writer: CimWriter, folder: StateFolder, name: TaskName, clock: Clock, error_code: str) -> JobResult:
+    """The result of a job that ended in time. Raises HypervError for one that did not, which is removed."""
     if end.result is None:
-        raise HypervError(f"The task {name.text} did not end in time.", error_code="timeout",
+        raise HypervError(f"The task {name.text}, which knocks at the destination, did not end in time.", error_code=error_code,
+                          hint="Does the server of the share answer? Run the task again.",
                           leftovers=job_runs.remove(writer, folder, name, clock=clock))
-    return end.result, end.leftovers
+    return end.result
 
 
 def _task(identity: Identity) -> RunAs:
@@ -175,7 +174,3 @@ def _task(identity: Identity) -> RunAs:
         raise ValueError("a share is reached by a task")
     return identity.task
 
-
-def _letters() -> str:
-    """Six letters that no other try has."""
-    return "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz") for _unused in range(6))

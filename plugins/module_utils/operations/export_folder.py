@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from datetime import timedelta
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Deadline
@@ -82,9 +81,8 @@ def digest_of(guide: bytes) -> str:
 
 
 def _run(tools: Tools, vm_id: str, run_id: str, purpose: str, job: Job, patience: float) -> JobEnd:
-    """One job to its end, as a task or in the session. A retry of the run finds no name taken."""
-    letters = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz") for _unused in range(6))
-    name = TaskName(vm_id, run_id, f"{purpose}{letters}")
+    """One job to its end, as a task or in the session."""
+    name = TaskName.fresh(vm_id, run_id, purpose)
     if tools.identity.task is None:
         return job_runs.run_in_session(tools.writer, tools.folder, name, job, clock=tools.clock, timeout=patience)
 

@@ -169,7 +169,7 @@ def prepare(call: Call, run_id: str | None = None) -> Prepared:
     (destination, options, the one VM)."""
     params = call.params
     identity = run_as.read(params)
-    at_share = str(params["destination"]).startswith(("\\\\", "//"))
+    at_share = destinations.is_share(params["destination"])
     host = inventory.read_host(call.reader, call.clock, ("state",) if at_share else _BEFORE)
     selection.warn_about_host(call, host)
     destination = destinations.check(host, params["destination"], identity)

@@ -47,7 +47,7 @@ def run(call: Call) -> dict[str, Any]:
 
 
 def _target(facts: Facts, path: str, identity: Identity) -> Target:
-    is_share = path.startswith(("\\\\", "//"))
+    is_share = destinations.is_share(path)
     system = facts.system.value
     if system is None:
         return Target(path, is_share, identity)

@@ -105,7 +105,7 @@ def _destination(call: Call, facts: CheckpointFacts, wanted: Mapping[str, Any],
 
 def _read(call: Call, facts: CheckpointFacts, wanted: Mapping[str, Any], with_volumes: Callable[[], HostFacts]) -> Reading | None:
     identity = run_as.read(wanted)
-    host = facts.host if wanted["path"].startswith(("\\\\", "//")) else with_volumes()
+    host = facts.host if destinations.is_share(wanted["path"]) else with_volumes()
     destination = destinations.check(host, wanted["path"], identity)
     return stored_copies.read(call, destination, facts.folder, identity, run_id=secrets.token_hex(6), host=host.system.name)
 

@@ -63,7 +63,7 @@ def run(call: Call) -> dict[str, Any]:
     """The result of the task."""
     params = call.params
     identity = run_as.read(params)
-    at_share = str(params["destination"]).startswith(("\\\\", "//"))
+    at_share = destinations.is_share(params["destination"])
     host = system.read_system(call.reader, call.clock, computer=False)
     facts = HostFacts(host, (), volumes=None if at_share else volumes.read_volumes(call.reader))
     destination = destinations.check(facts, params["destination"], identity)

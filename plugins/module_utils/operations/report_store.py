@@ -145,7 +145,7 @@ def _place(call: Call, made: datetime) -> Place:
     if identity.task is None:
         raise HypervError("A report is stored by a task of the host, which run_as: session has not.", error_code="destination_needs_task",
                           hint="Use run_as: system or run_as: account.")
-    parts = ("state",) if call.params["destination"].startswith(("\\\\", "//")) else ("disks",)
+    parts = ("state",) if destinations.is_share(call.params["destination"]) else ("disks",)
     facts = inventory.read_host(call.reader, call.clock, parts)
     run_id = secrets.token_hex(6)
     return Place(facts, destinations.check(facts, call.params["destination"], identity), identity, run_id,

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -133,7 +132,7 @@ def write(writer: CimWriter, folder: StateFolder, destination: str, drill: Drill
     Raises HypervError ``evidence_not_written``; then nothing was removed.
     """
     job = job_of(destination, drill, doomed)
-    end = _run(writer, folder, _task_name(drill.run_id, "proof"), job, identity, clock)
+    end = _run(writer, folder, TaskName.fresh("host", drill.run_id, "proof"), job, identity, clock)
     into, file_name = place_of(destination, drill)
     result = end.result
     if result is None or not result.good("same_html"):
@@ -143,11 +142,6 @@ def write(writer: CimWriter, folder: StateFolder, destination: str, drill: Drill
     paths = [f"{into}\\{one}" for one in doomed]
     return Written(f"{into}\\{file_name}", tuple(path for path, good in zip(paths, gone, strict=True) if good),
                    tuple(path for path, good in zip(paths, gone, strict=True) if not good), end.leftovers)
-
-
-def _task_name(run_id: str, purpose: str) -> TaskName:
-    """A name that no other try has."""
-    return TaskName("host", run_id, f"{purpose}{''.join(secrets.choice('abcdefghijklmnop') for _unused in range(6))}")
 
 
 def _run(writer: CimWriter, folder: StateFolder, name: TaskName, job: Job, identity: Identity, clock: Clock) -> JobEnd:
@@ -170,13 +164,12 @@ def read_local(reader: CimReader, destination: str) -> tuple[Drill, ...]:
 
 def read_share(writer: CimWriter, folder: StateFolder, destination: str, run_id: str, identity: Identity, *,
                clock: Clock) -> tuple[Drill, ...]:
-    """The same at a share; one task. The state folder is there and trusted."""
+    """The same at a share; one task. The state folder is there and trusted. Raises HypervError ``destination_unreachable``."""
     if identity.task is None:
         return ()
-    name = _task_name(run_id, "drill")
     job = Job((Stage((Step("drills", _FINDSTR, (0, 1), keep=True),)),), {"BASE": base_of(destination)})
-    end = job_runs.run_reading(writer, folder, name, job, identity.task, clock=clock, deadline=Deadline(clock, destinations.PATIENCE))
-    return from_output(end.outputs.get("drills", b""))
+    _result, outputs = destinations.look_at_share(writer, folder, run_id, identity, job, clock=clock)
+    return from_output(outputs.get("drills", b""))
 
 
 def names_local(reader: CimReader, folder: str) -> dict[str, bool]:

@@ -92,6 +92,11 @@ def check_planned(there: Sequence[Planned], request: Request, source: Source) ->
                           hint="Find out whose it is. It is not ours, so it is never removed here; mode: new does not need its identity.")
 
 
+def definition_at(source: Source, folder: str) -> str:
+    """The definition file of the machine, in a folder that holds the files of a backup."""
+    return f"{folder}\\{source.definition}"
+
+
 def check_identity(request: Request, source: Source, found: str) -> None:
     """What a definition file calls its machine must be what the manifest promises: the machine, or the checkpoint that was exported, whose
     definition may have an identity of its own.

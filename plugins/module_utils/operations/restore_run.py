@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError, Leftover, NotFound
-from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import disks, machines, planned
+from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv import disks, import_service, machines, planned
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import (
     restore_boot,
@@ -21,6 +21,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations import
     restore_import,
     restore_intents,
     restore_leftovers,
+    restore_plan,
 )
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.restore_boot import Alive
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.restore_copy import Tools
@@ -40,13 +41,15 @@ PURPOSE = "restore"
 
 @dataclass(frozen=True)
 class Order:
-    """What is restored, under which name, where its files go, and the machine of the same identity that it takes the place of."""
+    """What is restored, under which name, where its files go, and the machine of the same identity that it takes the place of.
+    ``looked``: the host has read the definition file where the backup lies; else it does so once that has arrived."""
 
     source: Source
     name: str
     place: CopyFolder
     verify: str
     old: Machine | None = None
+    looked: bool = True
 
     @property
     def task(self) -> str:
@@ -109,7 +112,12 @@ def _announce(tools: Tools, request: Request, order: Order) -> RestoreIntent:
 def _restore(tools: Tools, request: Request, order: Order, outcome: Outcome, intent: RestoreIntent, reached: Any) -> None:
     source, folder = order.source, order.place.path
     outcome.copied = True  # from here on the folder may be there
-    outcome.leftovers += _copy(tools, order, TaskName(order.task, request.run_id, PURPOSE))
+    name = TaskName(order.task, request.run_id, PURPOSE)
+    outcome.leftovers += job_runs.over_again(tools.writer, tools.folder, name, lambda: restore_copy.run(
+        tools, source, order.place, name, order.verify), clock=tools.clock)
+    if not order.looked:
+        definition = import_service.read_definition(tools.writer, restore_plan.definition_at(source, folder))
+        restore_plan.check_identity(request, source, definition.vm_id)
     restore_copy.mend_chains(tools, source, folder)
     reached("copied")
     wish = Wish(source, folder, order.name, request.run_id, request.mode, request.mode != IN_PLACE, request.networks)
@@ -129,20 +137,6 @@ def _restore(tools: Tools, request: Request, order: Order, outcome: Outcome, int
     if request.heartbeat or request.drill:
         outcome.alive = restore_boot.wait_for_heartbeat(tools, outcome.machine, request.heartbeat_timeout)
         reached("heartbeat")
-
-
-def _copy(tools: Tools, order: Order, name: TaskName) -> tuple[Leftover, ...]:
-    """Once more when an earlier try of this very run left a job of this name, whose lease we have by now."""
-    try:
-        return restore_copy.run(tools, order.source, order.place, name, order.verify)
-    except HypervError as error:
-        if error.error_code != "job_exists":
-            raise
-        left = job_runs.remove(tools.writer, tools.folder, name, clock=tools.clock)
-        if left:
-            error.leftovers = (*error.leftovers, *left)
-            raise
-    return restore_copy.run(tools, order.source, order.place, name, order.verify)
 
 
 def rehearse(tools: Tools, wish: Wish, made: Made, before: frozenset[str]) -> None:

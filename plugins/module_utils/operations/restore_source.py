@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import ntpath
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader, CimWriter
-from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Clock, Deadline
+from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Clock
 from ansible_collections.agentless.hyperv.plugins.module_utils.errors import HypervError
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import destinations
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_as import Identity
@@ -25,11 +24,10 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.protection import
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import naming, restore_choice
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.freshness import FoundCopy
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import EXPORT, Export, Manifest, ManifestError
-from ansible_collections.agentless.hyperv.plugins.module_utils.windows import files, job_runs, target_jobs
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows import files, target_jobs
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.files import Stored
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.programs import reading_programs
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import StateFolder
-from ansible_collections.agentless.hyperv.plugins.module_utils.windows.tasks import TaskName
 
 _DEFINITIONS = (".vmcx", ".xml")
 _ROLES: Mapping[str, str] = {".vmcx": "configuration", ".xml": "configuration", ".exp": "configuration", ".vmrs": "state", ".bin": "state",
@@ -204,19 +202,5 @@ def read_share(writer: CimWriter, folder: StateFolder, path: str, run_id: str, i
     if identity.task is None:
         raise HypervError(f"{path} is at a share, which run_as: session cannot reach.", error_code="destination_needs_task",
                           hint="A session has no credentials for a second machine. Use run_as: system or run_as: account.")
-    name = TaskName("host", run_id, f"list{_letters()}")
-    end = job_runs.run_reading(writer, folder, name, target_jobs.list_job(path, path), identity.task, clock=clock,
-                               deadline=Deadline(clock, destinations.PATIENCE))
-    if end.result is None:
-        raise HypervError(f"{path} was not read within {destinations.PATIENCE / 60:.0f} minutes.", error_code="destination_unreachable",
-                          leftovers=job_runs.remove(writer, folder, name, clock=clock))
-    return content(target_jobs.listing(end.result, end.outputs, path, path, knocks_as, 0).stored)
-
-
-def _letters() -> str:
-    return "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz") for _unused in range(6))
-
-
-def is_share(path: str) -> bool:
-    """True for a folder of another machine."""
-    return path.startswith("\\\\")
+    result, outputs = destinations.look_at_share(writer, folder, run_id, identity, target_jobs.list_job(path, path), clock=clock)
+    return content(target_jobs.listing(result, outputs, path, path, knocks_as, 0).stored)

@@ -40,7 +40,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.restor
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.restore_source import Content, Source
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.run_lease import RunLease
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection import drills, naming, stored_names
-from ansible_collections.agentless.hyperv.plugins.module_utils.windows import leases, state, state_contents
+from ansible_collections.agentless.hyperv.plugins.module_utils.windows import leases, state, state_contents, tasks
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state import StateFolder
 
 _FACTS = ("state", "volumes")
@@ -101,7 +101,7 @@ def prepare(call: Call, request: Request) -> Prepared:
     except HypervError as error:
         _note_refusal(call, request, source, facts, folder, error)
         raise
-    order = Order(source, name, place, request.verify, restore_plan.old_machine(facts, request, source))
+    order = Order(source, name, place, request.verify, restore_plan.old_machine(facts, request, source), _host_reaches(request, source))
     return Prepared(facts, request, folder, source, name, None, order, left, dead, _outdated(call, request, source, facts, folder))
 
 
@@ -110,7 +110,7 @@ def _outdated(call: Call, request: Request, source: Source, facts: HostFacts, fo
     if not request.writes_evidence or request.evidence_keep.empty:
         return ()
     at, now = restore_evidence.folder_of(request.destination, source.vm_name, source.vm_id), facts.system.local_time
-    if restore_source.is_share(at):
+    if destinations.is_share(at):
         found = call.through_host(lambda writer: restore_evidence.names_at_share(
             writer, folder, at, request.run_id, request.identity, clock=call.clock)) or {}
     else:
@@ -155,7 +155,7 @@ def _source(call: Call, request: Request, facts: HostFacts, folder: StateFolder)
 
 
 def _of_folder(call: Call, request: Request, facts: HostFacts, folder: StateFolder, path: str) -> Source | None:
-    if restore_source.is_share(path):
+    if destinations.is_share(path):
         def look(writer: CimWriter) -> Content:
             state.ensure(writer, folder)
             return restore_source.read_share(writer, folder, path, request.run_id, request.identity,
@@ -185,12 +185,18 @@ def _check(call: Call, facts: HostFacts, request: Request, source: Source, name:
     restore_plan.old_machine(facts, request, source)
     if request.networks:
         restore_wiring.check_networks(request.networks, planned.read_switches(call.reader))
-    definition = import_service.read_definition(call.reader, f"{source.folder}\\{source.definition}")
     for disk in source.export.excluded if source.export is not None else ():
         call.warn(f"{source.vm_name}: the backup leaves out its disk {disk.source}; the restored machine has none in its place.")
-    restore_plan.check_identity(request, source, definition.vm_id)
+    if request.deep_check or _host_reaches(request, source):
+        restore_plan.check_identity(request, source, import_service.read_definition(call.reader, restore_plan.definition_at(
+            source, source.folder)).vm_id)
     if source.export is not None and source.export.needs_guardian:
         call.warn(f"{source.vm_name}: it is shielded or has a virtual TPM. It starts here only with the keys of its protector.")
+
+
+def _host_reaches(request: Request, source: Source) -> bool:
+    """True where the host itself can open the backup: at a share it knocks as its computer account, whoever copies the files."""
+    return not destinations.is_share(source.folder) or request.identity.task == tasks.SYSTEM
 
 
 def _dead(call: Call, facts: HostFacts, folder: StateFolder, left: RestoreFacts, request: Request, source: Source) -> tuple[str, ...]:
@@ -317,7 +323,7 @@ def _duration(call: Call, request: Request) -> timedelta:
 
 def _tools(call: Call, prepared: Prepared, writer: CimWriter, keep: Callable[[], None]) -> Tools:
     identity = prepared.request.identity
-    at_share = prepared.source is not None and restore_source.is_share(prepared.source.folder)
+    at_share = prepared.source is not None and destinations.is_share(prepared.source.folder)
     return Tools(writer=writer, clock=call.clock, progress=call.progress, deadline=Deadline(call.clock, float(call.params["timeout"])),
                  keep=keep, folder=prepared.folder, identity=identity,
                  knocks_as=identity.at_share(prepared.facts.system.name) if at_share else "SYSTEM")

@@ -220,7 +220,7 @@ def prepare(call: Call, run_id: str, only: frozenset[str] | None) -> Prepared:
     except ValueError as error:
         raise HypervError(f"max_age: {error}", error_code="invalid_max_age") from error
     identity = run_as.read(params)
-    at_share = str(params["destination"]).startswith(("\\\\", "//"))
+    at_share = destinations.is_share(params["destination"])
     facts = inventory.read_host(call.reader, call.clock, ("state",) if at_share else _FIRST)  # volumes are read later there
     selection.warn_about_host(call, facts)
     destination = destinations.check(facts, params["destination"], identity)

@@ -157,9 +157,9 @@ def _copy(tools: Tools, facts: HostFacts, job: CopyJob, request: Request, volume
         if tools.identity.task is None:
             raise ValueError("a copy with writers runs as a task")
         task = tools.identity.task
-        copy_work.over_again(tools, name, lambda: diskshadow_runs.begin(
+        job_runs.over_again(tools.writer, tools.folder, name, lambda: diskshadow_runs.begin(
             tools.writer, tools.folder, name, whole, lambda: _announce(tools, intents), task, clock=tools.clock,
-            limit=tools.deadline.remaining() + copy_work.AFTER_DEADLINE))
+            limit=tools.deadline.remaining() + copy_work.AFTER_DEADLINE), clock=tools.clock)
         end = copy_work.follow(tools, record, writer_sets.outputs_of(record, base), started=True)
     except StillRunning:
         raise

@@ -15,6 +15,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TypeVar
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.cim.client import CimReader, CimWriter
 from ansible_collections.agentless.hyperv.plugins.module_utils.clock import Clock, Deadline
@@ -34,6 +35,8 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.windows.state imp
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.system import CIMV2
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.tasks import Following, RunAs, TaskLook, TaskName
 from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.shell import ProgramResult
+
+Begun = TypeVar("Begun")
 
 JOBS = "jobs"
 _TRIES = 3
@@ -290,6 +293,20 @@ def finish(writer: CimWriter, folder: StateFolder, name: TaskName, *, clock: Clo
     if problem is not None or end is None:
         raise _with(problem or tasks.why_no_result(look), leftovers)
     return replace(end, look=look, leftovers=tuple(leftovers))
+
+
+def over_again(writer: CimWriter, folder: StateFolder, name: TaskName, begin: Callable[[], Begun], *, clock: Clock) -> Begun:
+    """Begin a job; once more when an earlier try of this very run left one of this name, whose lease we have by now."""
+    try:
+        return begin()
+    except HypervError as error:
+        if error.error_code != "job_exists":
+            raise
+        left = remove(writer, folder, name, clock=clock)
+        if left:
+            error.leftovers = (*error.leftovers, *left)
+            raise
+    return begin()
 
 
 def run_reading(writer: CimWriter, folder: StateFolder, name: TaskName, job: Job, run_as: RunAs = tasks.SYSTEM, *, clock: Clock,

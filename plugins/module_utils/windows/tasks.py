@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import math
 import re
+import secrets
+import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -82,6 +84,11 @@ class TaskName:
         found = _NAME.match(self.text)
         if found is None or found.group("run") != self.run_id or (found.group("purpose") or "") != self.purpose:
             raise ValueError(f"not the name of a task: {self.text!r}")
+
+    @classmethod
+    def fresh(cls, subject: str, run_id: str, purpose: str) -> TaskName:
+        """One that no other try has, so that what an interrupted one left is in nobody's way."""
+        return cls(subject, run_id, purpose + "".join(secrets.choice(string.ascii_lowercase) for _unused in range(6)))
 
     @property
     def text(self) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,12 +21,18 @@ from ansible_collections.agentless.hyperv.plugins.modules import (
     hyperv_restore_info,
     hyperv_vss_copy,
 )
+from simulator.cim.model import Account
 from simulator.disks.proof import inspect
+from simulator.fileserver import FileServerSpec
+from simulator.fleet import Fleet
 from simulator.hyperv.knobs import DESTROY_SYSTEM_JOB, REALIZE_JOB
 from simulator.hyperv.spec import CheckpointSpec, DiskSpec, HyperVSettings, NicSpec, VmSpec
 from simulator.soap import rules
-from simulator.windows.spec import VolumeSpec
+from simulator.spec import HostSpec
+from simulator.windows.spec import ShareSpec, VolumeSpec
 from support.exported import digest, export, machine_of, walk
+
+from .conftest import ADMINISTRATOR, PASSWORD, Runner
 
 Start = Callable[..., Any]
 MIB = 1024 * 1024
@@ -608,6 +615,41 @@ def test_the_volume_fills_up_while_files_arrive(start: Start) -> None:
                    when=lambda view: "RegisterByXml" in view.operation)
     result = restore(other)
     assert (result["error_code"], result["leftovers"], left(other), no_files(other)) == ("destination_full", [], [], True)
+
+
+def test_files_are_copied_in_the_session(start: Start) -> None:
+    runner = site(start)
+    folder = export(host_of(runner), "sql01", BACKUP)
+    result = restore(runner, run_as="session")
+    assert (result.get("failed"), left(runner)) == (None, [])
+    assert same_disks(runner, folder, host_of(runner).hyperv.machines[result["vm"]["vm_id"]])
+
+
+@pytest.mark.parametrize("chosen", [{}, {"name": None, "destination": None, "folder": True}])
+def test_a_share_that_knows_no_computer_accounts_is_read_by_an_account(tmp_path: Path, chosen: dict[str, Any]) -> None:
+    """A NAS of a workgroup: the host itself cannot look at what lies there, so everything is judged once it has arrived."""
+    copier = Account("copier", PASSWORD, groups=frozenset({"Administrators"}))
+    share = ShareSpec("backup", "E:\\backup", ("NAS\\copier",))
+    nas = FileServerSpec("NAS", None, (VolumeSpec("C:"), VolumeSpec("E:")), (share,), (copier,))
+    vm = VmSpec("sql01", vm_id=VM, folder="D:\\VMs\\sql01", disks=(DiskSpec(size=4 * MIB),), memory_mb=32)
+    host = HostSpec("HV01", domain="example.test", volumes=VOLUMES, vms=(vm,), accounts=(ADMINISTRATOR, copier))
+    fleet = Fleet([host], tmp_path, file_servers=[nas])
+    fleet.start()
+    try:
+        runner = Runner(fleet, fleet.hosts["HV01"])
+        with fleet.locked():
+            host_of(runner).files.create_directory(BACKUP)
+            folder = export(host_of(runner), "sql01", BACKUP)
+            there = fleet.file_servers["NAS"].files.real_path("E:\\backup")
+            shutil.copytree(host_of(runner).files.real_path(BACKUP), there, dirs_exist_ok=True)
+        at = folder.replace(BACKUP, "\\\\NAS\\backup")
+        given = {"destination": "\\\\NAS\\backup", **chosen, **({"folder": at} if chosen else {})}
+        result = restore(runner, run_as="account", run_as_user="HV01\\copier", run_as_password=PASSWORD, **given)
+        assert (result.get("failed"), left(runner)) == (None, []), result
+        assert same_disks(runner, folder, host_of(runner).hyperv.machines[result["vm"]["vm_id"]])
+        assert PASSWORD not in str(result)
+    finally:
+        fleet.stop()
 
 
 # -- what there is -------------------------------------------------------------------------------------------------------
