@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import restore_evidence
-from ansible_collections.agentless.hyperv.plugins.module_utils.protection import stored_names
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection import drills, stored_names
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.drills import Drill
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.retention import Keep
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import report_jobs
@@ -107,3 +108,10 @@ def test_so_many_go_at_once() -> None:
     found = {name_of(hours=hour): True for hour in range(1, 200)}
     going = stored_names.going(found, NEW, Keep(last=1), now=NOW)
     assert (len(going), going[0], going[-1]) == (100, name_of(hours=199), name_of(hours=100))
+
+
+def test_a_text_in_the_evidence_never_passes_for_the_path_of_another() -> None:
+    drill = replace(DRILL, outcome="failed", message="\\20260101T000000Z_x.json:1:{}", seconds={})
+    path = f"E:\\Backup\\restore_drills\\sql01_0A1B2C3D\\{restore_evidence.place_of('E:', drill)[1]}.json"
+    printed = "\r\n".join(f"{path}:{number}:{line}" for number, line in enumerate(drills.as_json([drill]).splitlines(), 1))
+    assert restore_evidence.from_output(printed.encode("ascii")) == (drill,)
