@@ -166,8 +166,9 @@ notes:
   - Copies of M(agentless.hyperv.hyperv_vss_copy) hold disks without a configuration, so they are refused here. The guide to restores tells
     how they are brought back by hand.
   - A machine with a virtual TPM, or a shielded one, starts on another host only where the keys of its protector are.
-  - At a share the host itself knocks as its computer account, whatever O(run_as) says. With O(run_as=account) the files are copied first, and
-    the definition is judged where they arrived. O(deep_check), and an export without a manifest, need the right of the computer account.
+  - At a share the host itself knocks as its computer account, whatever O(run_as) says. With O(run_as=account) the files are copied first,
+    and the definition is judged where they arrived. O(deep_check), and an export without a manifest, need the right of the computer
+    account.
   - Disks that the export left out are left out of the restored machine, too, with a warning.
   - A restore that was interrupted begins anew. What an earlier run left of the same virtual machine goes first, when that run is not at
     work any more.

@@ -333,7 +333,7 @@ def died_at_share(runner: Runner, **params: Any) -> None:
     later(runner, 7 * HOUR)
 
 
-EVERYTHING = ["incomplete_copy", "intent", "job", "lease", "shadow_copy", "task"]
+EVERYTHING = ["incomplete_copy", "intent", "intent", "job", "lease", "shadow_copy", "task"]  # its claim is an intent, too
 
 
 def test_an_incomplete_copy_at_a_share_is_found_and_removed_by_tasks(shared: Runner) -> None:
@@ -360,7 +360,7 @@ def test_a_session_cannot_look_into_a_share(shared: Runner) -> None:
     assert (statuses(done)["destination"], statuses(done)["intent"]) == ({"destination_needs_task"}, {"destination_needs_task"})
     assert kinds(done["removed"]) == ["job", "lease", "shadow_copy", "task"]
     assert set(held(shared)) == {"intents"}
-    assert kinds(clean(shared, remove=True)["removed"]) == ["incomplete_copy", "intent"]
+    assert kinds(clean(shared, remove=True)["removed"]) == ["incomplete_copy", "intent", "intent"]
     assert (held(shared), copies(shared)) == ({}, [])
 
 
@@ -374,7 +374,7 @@ def test_a_share_that_is_not_there_keeps_its_intent(shared: Runner) -> None:
     assert any(UNC in line for line in shared.told.warnings)
     with shared.fleet.locked():
         shared.fleet.file_servers["NAS"].bring_up()
-    assert kinds(clean(shared, remove=True)["removed"]) == ["incomplete_copy", "intent"]
+    assert kinds(clean(shared, remove=True)["removed"]) == ["incomplete_copy", "intent", "intent"]
     assert (held(shared), copies(shared)) == ({}, [])
 
 
@@ -391,8 +391,8 @@ def test_a_folder_at_a_share_that_holds_something_else_stays(shared: Runner, wha
         write(shared, f"{path}\\{what}", b"theirs", server(shared))
     inside = names(shared, f"{path}\\disks", server(shared))
     done = clean(shared, remove=True)
-    assert (statuses(done)["incomplete_copy"], statuses(done)["intent"]) == ({"foreign_content"}, {"foreign_content"})
-    assert (kinds(done["removed"]), done.get("failed")) == (["job", "lease", "shadow_copy", "task"], None)
+    assert (statuses(done)["incomplete_copy"], statuses(done)["intent"]) == ({"foreign_content"}, {"foreign_content", "removable"})
+    assert (kinds(done["removed"]), done.get("failed")) == (["intent", "job", "lease", "shadow_copy", "task"], None)
     assert names(shared, f"{path}\\disks", server(shared)) == inside
     if what == "link":
         assert names(shared, f"{AT_SERVER}\\elsewhere", server(shared)) == ["precious.txt"]
