@@ -19,6 +19,7 @@ from ansible_collections.agentless.hyperv.plugins.modules import hyperv_export, 
 from simulator.fileserver import FileServerSpec
 from simulator.fleet import Fleet
 from simulator.hyperv.spec import DiskSpec, VmSpec
+from simulator.soap.rules import lost_before
 from simulator.spec import ClusterSpec, HostSpec
 from simulator.windows.programs.base import Speeds
 from simulator.windows.shadows import ShadowSettings
@@ -28,7 +29,7 @@ from support.exported import export
 from support.leftovers import left_on, others_of
 
 from .conftest import ADMINISTRATOR, Runner, TestClock
-from .test_vss_adoption import copy, machine
+from .test_vss_adoption import back, copy, lose_the_controller, machine
 
 Start = Callable[..., Runner]
 SLOW = Speeds(copy_bytes_per_second=50_000.0, chunk=50_000)
@@ -83,6 +84,26 @@ def test_what_another_run_is_going_to_copy_is_copied_once(start: Start, monkeypa
         files = runner.running.host.files
         copies = [len(list(files.children(folder))) for folder in files.children(files.resolve("E:\\Backup\\HV01"))]
     assert (copies, left(runner)) == ([1, 1, 1], [])
+
+
+def test_a_host_that_goes_away_while_it_is_waited_for_hides_nothing_that_was_done(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = begin(start)
+    lose_the_controller(runner, "StartByPath")
+    assert copy(runner, run_id="monday")["failed"] is True
+    back(runner)
+    usual = TestClock.sleep
+
+    def sleep(clock: TestClock, seconds: float) -> None:
+        usual(clock, seconds)
+        if any("waiting for the run monday" in line for line in runner.told.progress):
+            with runner.fleet.locked():
+                runner.running.host.rules.add(lost_before(), times=None)
+
+    monkeypatch.setattr(TestClock, "sleep", sleep)
+    result = copy(runner, names=["a", "b"], run_id="tuesday")
+    assert {entry["vm"]["name"]: (entry["changed"], entry.get("error_code")) for entry in result["results"]} == {
+        "a": (False, "unreachable"), "b": (True, None)}
+    assert (result["changed"], result["failed"], result["msg"]) == (True, True, "1 of 2 virtual machines failed: 'a' (unreachable).")
 
 
 def test_a_backup_of_everything_that_meets_a_restore_drill_leaves_its_machine_alone(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
