@@ -122,9 +122,9 @@ found:
     status:
       description:
         - V(removable), or why it stays.
-        - V(at_work) when its run holds a lease, V(running) when the run is dead and a task or an export of it still runs, which a later
-          run takes over and which ends by itself at the latest, V(too_young) when its run began, or wrote something, less than
-          O(older_than) ago.
+        - V(at_work) when its run holds a lease, V(running) when the run is dead and a task, an export or the making of a checkpoint of it
+          goes on, which a later run takes over and which ends by itself at the latest, V(too_young) when its run began, or wrote
+          something, less than O(older_than) ago.
         - V(unknown_age) when the host does not tell its age, V(suspect) for an intent of which a suspect shadow copy or checkpoint may
           have come, and for such a checkpoint, V(damaged) for an intent or a lease that cannot be understood, V(kept) for what
           O(include_kept=false) leaves.

@@ -88,7 +88,8 @@ def look_at(reader: CimReader, clock: Clock, scope: Scope, identity: Identity) -
     restores = restore_leftovers.read(reader, facts.folder, facts.contents)
     announced = cleanup_checkpoints.read(reader, clock, facts.folder, restore_leftovers.without(facts.contents, facts.folder, restores))
     exports = cleanup_exports.read(reader, clock, facts.contents.intents)
-    runs = cleanup_runs.read(reader, facts.folder, facts.now).with_running(left.intent.run_id for left in exports if left.job is not None)
+    runs = cleanup_runs.read(reader, facts.folder, facts.now).with_running(
+        (*announced.going_on, *(left.intent.run_id for left in exports if left.job is not None)))
     shares = Shares(cleanup_shares.UNSEARCHED if identity.task is not None else cleanup_shares.NEEDS_TASK)
     read = Read(facts, runs, scope, shares, announced, (), folders, saved, restores, exports)
     read = replace(read, copies=cleanup_copies.find(reader, cleanup_findings.quiet_intents(read), facts.volumes))

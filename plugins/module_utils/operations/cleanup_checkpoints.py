@@ -16,6 +16,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.errors import Hyp
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.checkpoints import Checkpoint
 from ansible_collections.agentless.hyperv.plugins.module_utils.hyperv.machines import Machine
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations import (
+    checkpoint_adoption,
     checkpoint_intents,
     checkpoint_repair,
     checkpoint_steps,
@@ -34,10 +35,11 @@ _SHORT = 60.0
 @dataclass(frozen=True)
 class Announced:
     """What was announced. ``facts``: the machines and their checkpoints, None when there are no intents; ``damaged``: files that cannot
-    be understood."""
+    be understood; ``going_on``: runs that began a creation which goes on, since nobody waited for it."""
 
     facts: CheckpointFacts | None = None
     damaged: tuple[Entry, ...] = ()
+    going_on: tuple[str, ...] = ()
 
     @property
     def intents(self) -> tuple[CheckpointIntent, ...]:
@@ -62,7 +64,8 @@ class Announced:
 
 
 def read(reader: CimReader, clock: Clock, folder: StateFolder, contents: Contents) -> Announced:
-    """Nothing is asked when the state folder holds no intents for checkpoints; else one program and three requests."""
+    """Nothing is asked when the state folder holds no intents for checkpoints; else one program, three requests, and one for each
+    creation that was not waited for."""
     files = contents.others
     if files is not None and not any(checkpoint_intents.STORE.is_file(entry.path) for entry in files):
         return Announced(damaged=files)
@@ -71,7 +74,8 @@ def read(reader: CimReader, clock: Clock, folder: StateFolder, contents: Content
     damaged = tuple(entry for entry in files or () if entry.path.lower() not in understood)
     if not intents:
         return Announced(damaged=damaged)
-    return Announced(CheckpointFacts(inventory.read_host(reader, clock, ()), folder, intents), damaged)
+    going_on = tuple(one.intent.run_id for one in checkpoint_adoption.read(reader, intents) if one.runs)
+    return Announced(CheckpointFacts(inventory.read_host(reader, clock, ()), folder, intents), damaged, going_on)
 
 
 def put_back(tools: Tools, machine: Machine, told: MachineIntent) -> None:

@@ -205,6 +205,18 @@ def test_the_clean_up_leaves_a_run_at_work_alone_unless_that_run_is_cancelled(st
     assert (host.hyperv.machines[VM].policy, left(runner)) == (5, [])
 
 
+def test_the_clean_up_leaves_a_creation_alone_that_nobody_waits_for(start: Start) -> None:
+    runner = runner_of(start, policy="standard")
+    host = runner.running.host
+    host.hyperv.knobs.job_seconds[70] = 7200.0
+    runner.run(hyperv_checkpoint, name="web01", checkpoint_name="slow", wait=False)
+    host.clock.advance(3700)
+    assert found(clean(runner, remove=True)) == [("checkpoint_policy", "running"), ("intent", "running")]
+    assert (host.hyperv.machines[VM].policy, len(left(runner))) == (4, 1)
+    host.clock.advance(3700)
+    assert "removable" in {status for _kind, status in found(clean(runner))}
+
+
 def test_the_clean_up_never_touches_a_suspect_checkpoint_and_its_intent_stays(start: Start) -> None:
     runner = runner_of(start)
     host = runner.running.host
