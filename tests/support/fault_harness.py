@@ -29,8 +29,8 @@ An example: a copy that runs as a scheduled task and writes to a share, and the 
         check(COPY, recorded, fault, most=6)
 
 Sampling: without more, a fault is tried at ``most`` requests spread evenly over the run, three times as many for a thorough
-one, and each fault begins at another request, so that together they reach nearly all. ``FAULT_HARNESS=all`` in the environment
-tries every fault at every request.
+one, and each fault begins at another request, so that together they reach nearly all. A number as ``FAULT_HARNESS`` in the environment
+takes another sample, each number its own; ``FAULT_HARNESS=all`` tries every fault at every request.
 """
 from __future__ import annotations
 
@@ -271,13 +271,26 @@ def record(operation: Operation) -> Recorded:
     return Recorded(tuple(names))
 
 
+class Recordings(dict[str, Recorded]):
+    """The clean runs of operations by a name, each recorded when somebody first asks: a worker records what it tries, and nothing else."""
+
+    def __init__(self, operations: Mapping[str, Operation]) -> None:
+        super().__init__()
+        self._operations = operations
+
+    def __missing__(self, name: str) -> Recorded:
+        found = self[name] = record(self._operations[name])
+        return found
+
+
 def cases(operation: Operation, recorded: Recorded, fault: Fault, most: int) -> list[Case]:
     """The cases of one fault, at about ``most`` requests (see the head of this file)."""
     count = len(recorded.requests)
     step = max(1, -(-count // (3 * most if fault.thorough else most)))
     alike = [other for other in FAULTS if other.thorough == fault.thorough]
     first = alike.index(fault) * step // len(alike) if fault in alike else 0
-    chosen = range(count) if os.environ.get("FAULT_HARNESS") == "all" else range(first, count, step)
+    sample = os.environ.get("FAULT_HARNESS", "0")
+    chosen = range(count) if sample == "all" else range((first + int(sample)) % step, count, step)
     return [Case(operation.name, index + 1, recorded.requests[index], fault) for index in chosen]
 
 

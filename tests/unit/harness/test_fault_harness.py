@@ -221,6 +221,11 @@ def test_faults_together_reach_nearly_every_request_and_thorough_ones_more(monke
     assert len({number for numbers in chosen.values() for number in numbers}) >= 95
     assert {len(chosen[fault.name]) for fault in FAULTS if not fault.thorough} <= {5, 6}
     assert {len(chosen[fault.name]) for fault in FAULTS if fault.thorough} <= {16, 17}
+    samples = set()
+    for sample in range(17):
+        monkeypatch.setenv("FAULT_HARNESS", str(sample))
+        samples |= {case.number for case in cases(made, recorded, FAULTS[0], 6)}
+    assert samples == set(range(1, 101)), "one sample after the other reaches every request"
     monkeypatch.setenv("FAULT_HARNESS", "all")
     assert [case.number for case in cases(made, recorded, FAULTS[0], 6)] == list(range(1, 101))
     assert str(Case("an operation", 3, "Get X", LOST_AFTER)) == "an operation, request 3 (Get X), lost after"
