@@ -13,6 +13,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 SECTOR = 512
 BLOCK = 4096
@@ -88,8 +89,9 @@ def stamp(guest: bytes, sequence: int, slot: int, position: int) -> bytes:
     return _sealed(head + filler[:SECTOR - len(head) - 4])
 
 
+@lru_cache(maxsize=16)
 def block(guest: bytes, sequence: int, slot: int) -> bytes:
-    """The 4 KiB of one write."""
+    """The 4 KiB of one write; it is written in two halves."""
     return b"".join(stamp(guest, sequence, slot, position) for position in range(SECTORS_PER_BLOCK))
 
 

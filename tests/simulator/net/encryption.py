@@ -8,6 +8,7 @@ import re
 import struct
 from dataclasses import dataclass
 from email.message import Message
+from functools import lru_cache
 from typing import Protocol
 
 from spnego.exceptions import SpnegoError
@@ -62,6 +63,7 @@ class _Part:
     content_type: str
 
 
+@lru_cache(maxsize=64)
 def parse_content_type(value: str) -> Envelope | None:
     """The envelope that a Content-Type header announces; None for a plain message. Raises :class:`NotSealed` for an unusable one."""
     message = Message()

@@ -103,8 +103,10 @@ def expand(line: str, lookup: Lookup, arguments: Sequence[str], part_of: Callabl
     at = 0
     while at < len(line):
         if line[at] != "%":
-            out.append(line[at])
-            at += 1
+            end = line.find("%", at)
+            plain = line[at:] if end < 0 else line[at:end]
+            out.append(plain)
+            at += len(plain)
             continue
         rest = line[at + 1:]
         argument = re.match(r"(?:~([fdpnxz]*))?([0-9])", rest)

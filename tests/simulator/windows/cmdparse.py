@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 LINE_LIMIT = 8191
@@ -86,6 +87,8 @@ Command: TypeAlias = "Simple | Chain | Group | If | For"
 
 def expand_percent(line: str, lookup: Lookup) -> str:
     """Replace ``%NAME%`` as at a command line (not in a batch file): also inside quotes; an unknown name stays as it is."""
+    if "%" not in line:
+        return line
     out: list[str] = []
     at = 0
     while at < len(line):
@@ -370,6 +373,7 @@ class Parser:
         return For((head.group("mode") or "").lower(), head.group("options").strip('"'), head.group("variable"), items, self._sequence())
 
 
+@lru_cache(maxsize=1024)
 def parse(line: str) -> Command | None:
     """The tree of a line; None when it holds no command. Raises SyntaxRefused."""
     return Parser(line).parse()

@@ -154,7 +154,7 @@ class FileSystem(Guard):
     def append(self, place: Location, data: bytes) -> None:
         """Add bytes to an opened file; 112 when the volume is full, 64 when its server is gone."""
         self.check_connected(place)
-        if len(data) > place.volume.free_bytes:
+        if not place.volume.has_room(len(data)):
             raise Win32Error(errors.DISK_FULL, place.path.text())
         with place.real.open("ab") as stream:
             stream.write(data)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from simulator.windows import errors
 from simulator.windows.errors import Win32Error
@@ -68,7 +69,7 @@ def check_name(name: str, path: str) -> None:
         raise Win32Error(errors.INVALID_NAME, path)
     if name.split(".")[0].rstrip(" ").lower() in RESERVED:
         raise Win32Error(errors.INVALID_NAME, path)
-    if len(name.encode("utf-16-le", "surrogatepass")) // 2 > 255:
+    if len(name) > 127 and len(name.encode("utf-16-le", "surrogatepass")) // 2 > 255:
         raise Win32Error(errors.INVALID_NAME, path)
 
 
@@ -93,6 +94,7 @@ def _parts(text: str, path: str, verbatim: bool) -> tuple[str, ...]:
     return tuple(parts)
 
 
+@lru_cache(maxsize=4096)
 def parse(text: str, current: str = "C:\\") -> WindowsPath:
     """What ``text`` means when ``current`` is the current directory. Raises Win32Error 123, 3 or 53."""
     if not text or text.isspace() or "\x00" in text:

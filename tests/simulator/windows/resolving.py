@@ -208,11 +208,9 @@ class Resolver:
         backing = volume.backing
         for index, name in enumerate(path.parts):
             last = index == len(path.parts) - 1
-            if not real.is_dir():
-                raise Win32Error(errors.PATH_NOT_FOUND, path.text())
             found = backing.find(real, name)
             if found is None:
-                if not last:
+                if not last or not real.is_dir():
                     raise Win32Error(errors.PATH_NOT_FOUND, path.text())
                 return Location(volume, (*parts, name), real / backing.real_name(name), False, path, None, remote, share)
             parts, real = (*parts, found[0]), found[1]

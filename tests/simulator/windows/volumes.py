@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 
 from simulator.windows import storage
@@ -19,6 +20,9 @@ from simulator.windows.spec import VolumeSpec
 Key = tuple[str, ...]
 
 _LONGEST_REAL_NAME = 240
+_PLENTY = 1024**3
+_MEASURED_AGAIN = 64 * 1024**2
+"""After that many bytes a volume with plenty of room is measured again: no test writes a GiB in between."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ class Backing:
     """Bytes that were there at the start: they are part of what the description calls used."""
     reserved: int = 0
     """Bytes held by shadow copy storage areas."""
+    measured: tuple[int, int, int] = (0, 0, 0)
+    """When there was plenty: what the description called free, what shadow copies held, and how much may be written until the next look."""
 
     def real_name(self, name: str) -> str:
         """The name on the real disk, which allows fewer bytes than NTFS and no lone surrogates."""
@@ -121,6 +127,7 @@ class Backing:
         return Backing(root, nodes, dict(self.long_names))
 
 
+@lru_cache(maxsize=4096)
 def key_of(parts: Key) -> Key:
     """Names folded for comparison."""
     return tuple(fold(part) for part in parts)
@@ -167,6 +174,17 @@ class Volume:
         """What can still be written: the free space of the description less what was added and what shadow storage holds."""
         added = storage.tree_bytes(self.root) - self.backing.baseline
         return max(0, min(self.spec.size, self.spec.free_bytes - added - self.backing.reserved))
+
+    def has_room(self, count: int) -> bool:
+        """Whether ``count`` bytes fit, which are written at once. ``free_bytes`` walks over every file, so it is not asked each time."""
+        free, reserved, left = self.backing.measured
+        if (free, reserved) != (self.spec.free_bytes, self.backing.reserved) or count > left:
+            room = self.free_bytes
+            if room < _PLENTY or count > _MEASURED_AGAIN:
+                return count <= room
+            free, reserved, left = self.spec.free_bytes, self.backing.reserved, _MEASURED_AGAIN
+        self.backing.measured = free, reserved, left - count
+        return True
 
     @property
     def serial(self) -> int:

@@ -330,7 +330,7 @@ class _Job:
                 chunk = os.pread(reader.fileno(), min(speeds.chunk, size - at), at)
                 if not chunk:
                     return
-                if len(chunk) > written.volume.free_bytes:
+                if not written.volume.has_room(len(chunk)):
                     raise Win32Error(errors.DISK_FULL, written.path.text())
                 if chunk.count(0) != len(chunk):  # zeros need no room on the real disk
                     os.pwrite(writer.fileno(), chunk, at)
