@@ -16,9 +16,10 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from support.kerberos import Realm
 
-# how long an example takes says nothing where other work shares the machine
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+# how long an example takes says nothing where other work shares the machine; other examples are tried in each run
+settings.register_profile("quick", deadline=None, max_examples=50)
+settings.register_profile("thorough", deadline=None, max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 TESTS = Path(__file__).resolve().parent
 CHECKOUT = TESTS.parent

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -33,16 +34,20 @@ THIRD_PARTY = {
 STANDARD = frozenset(__import__("sys").stdlib_module_names) | {"__future__"}
 
 
+@cache
+def import_nodes(path: Path) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    return tuple(node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Import | ast.ImportFrom))
+
+
 def relative_imports(path: Path) -> list[int]:
-    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-    return [node.lineno for node in nodes if isinstance(node, ast.ImportFrom) and node.level]
+    return [node.lineno for node in import_nodes(path) if isinstance(node, ast.ImportFrom) and node.level]
 
 
 def imports_of(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in import_nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             if node.level:  # beside the file, so within its own package
                 continue
             module = node.module or ""
@@ -63,27 +68,39 @@ def dotted_name(path: Path) -> str:
     return ".".join(path.relative_to(PLUGINS).with_suffix("").parts)
 
 
-@pytest.mark.parametrize("path", plugin_files(), ids=dotted_name)
-def test_imports_go_downwards(path: Path) -> None:
+def wrong(files: Iterable[Path], problems: Callable[[Path], Iterable[str]]) -> dict[str, list[str]]:
+    """Files with what is wrong with them. One test looks at all: a test of its own for each file would cost more than the look."""
+    found = {str(path.relative_to(CHECKOUT)): list(problems(path)) for path in files}
+    return {name: told for name, told in found.items() if told}
+
+
+def upwards(path: Path) -> Iterator[str]:
     own = layer_of(dotted_name(path))
-    assert own is not None, "a file outside every layer"
-    assert not relative_imports(path)
+    if own is None:
+        yield "a file outside every layer"
+        return
+    yield from (f"a relative import in line {line}" for line in relative_imports(path))
     for name in imports_of(path):
-        if not name.startswith(COLLECTION):
-            continue
-        imported = layer_of(name.removeprefix(COLLECTION))
+        imported = layer_of(name.removeprefix(COLLECTION)) if name.startswith(COLLECTION) else None
         if imported is None:  # the package itself, or a folder above the layers
             continue
-        assert LAYERS[imported] <= LAYERS[own], f"{own} imports {imported}"
-        assert imported == own or LAYERS[imported] < LAYERS[own], f"{own} and {imported} are beside each other"
+        if LAYERS[imported] > LAYERS[own]:
+            yield f"{own} imports {imported}"
+        elif imported != own and LAYERS[imported] == LAYERS[own]:
+            yield f"{own} and {imported} are beside each other"
 
 
-@pytest.mark.parametrize("path", plugin_files(), ids=dotted_name)
-def test_only_the_top_knows_ansible_and_only_the_lane_knows_third_parties(path: Path) -> None:
-    own = layer_of(dotted_name(path)) or ""
-    allowed = THIRD_PARTY.get(own, set())
-    roots = {name.partition(".")[0] for name in imports_of(path)} - STANDARD - {"ansible_collections"}
-    assert roots <= allowed, f"{own} imports {sorted(roots - allowed)}"
+def test_imports_go_downwards() -> None:
+    assert wrong(plugin_files(), upwards) == {}
+
+
+def third_parties(path: Path) -> list[str]:
+    allowed = THIRD_PARTY.get(layer_of(dotted_name(path)) or "", set())
+    return sorted({name.partition(".")[0] for name in imports_of(path)} - STANDARD - {"ansible_collections"} - allowed)
+
+
+def test_only_the_top_knows_ansible_and_only_the_lane_knows_third_parties() -> None:
+    assert wrong(plugin_files(), third_parties) == {}
 
 
 @pytest.mark.parametrize("path", sorted((PLUGINS / "filter").glob("*.py")), ids=dotted_name)
@@ -97,11 +114,11 @@ def test_the_walk_sees_the_files() -> None:
     assert {layer_of(dotted_name(path)) for path in plugin_files()} >= set(LAYERS) - {"doc_fragments"}
 
 
-@pytest.mark.parametrize("path", sorted(SIMULATOR.rglob("*.py")), ids=lambda path: str(path.relative_to(SIMULATOR)))
-def test_the_simulator_never_imports_the_collection(path: Path) -> None:
-    assert not [name for name in imports_of(path) if name.startswith(("ansible_collections", "ansible.", "plugins"))]
+def test_the_simulator_never_imports_the_collection() -> None:
+    assert wrong(sorted(SIMULATOR.rglob("*.py")), lambda path: [
+        name for name in imports_of(path) if name.startswith(("ansible_collections", "ansible.", "plugins"))]) == {}
 
 
-@pytest.mark.parametrize("path", plugin_files(), ids=dotted_name)
-def test_the_collection_never_imports_the_simulator(path: Path) -> None:
-    assert not [name for name in imports_of(path) if name.split(".")[0] in ("simulator", "tests", "demo", "bench")]
+def test_the_collection_never_imports_the_simulator() -> None:
+    assert wrong(plugin_files(), lambda path: [
+        name for name in imports_of(path) if name.split(".")[0] in ("simulator", "tests", "demo", "bench")]) == {}
