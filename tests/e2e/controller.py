@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from starter import starter
 
 E2E = Path(__file__).resolve().parent
 COMMAND = re.compile(r"^ {4}ansible-playbook agentless\.hyperv\.(?P<playbook>\w+) -i inventory\.yml(?P<arguments>[^#\n]*)", re.MULTILINE)
@@ -98,8 +98,7 @@ class Controller:
             playbook = self.folder / f"play-{self._runs}.yml"
             play = {"hosts": "hyperv", "gather_facts": False, "tasks": [dict(task) for task in tasks], **(keywords or {})}
             playbook.write_text(yaml.safe_dump([play], allow_unicode=True, sort_keys=False), encoding="utf-8")
-        done = subprocess.run(
-            [str(BIN / "ansible-playbook"), "-i", str(inventory), str(playbook), *arguments], input=stdin, capture_output=True, text=True,
-            env=self.environment(record, environment), cwd=self.folder, timeout=seconds, check=False)
+        done = starter().run([str(BIN / "ansible-playbook"), "-i", str(inventory), str(playbook), *arguments], stdin=stdin,
+                             env=self.environment(record, environment), cwd=self.folder, timeout=seconds)
         lines = record.read_text(encoding="utf-8").splitlines() if record.exists() else []
         return Run(done.returncode, done.stdout + done.stderr, tuple(TaskResult(**json.loads(line)) for line in lines))

@@ -44,6 +44,7 @@ def patch(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.every_core
 def test_patch_flow(start_fleet: StartFleet, controller: Controller, patch: Path) -> None:
     fleet = start_fleet(host("HV01", vm("web01", policy="standard"), vm("sql01")), speed=FAST)
     with fleet.locked():

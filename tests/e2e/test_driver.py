@@ -32,14 +32,20 @@ def fleet(start_fleet: StartFleet) -> Fleet:
     return start_fleet(host("HV01", vm("web01"), vm("sql01")))
 
 
+@pytest.mark.every_core
 @pytest.mark.parametrize("inventory", [winrm, psrp], ids=["winrm", "psrp"])
-def test_ntlm_with_sealed_messages(fleet: Fleet, controller: Controller, inventory: Callable[..., Any]) -> None:
+def test_ntlm_with_sealed_messages_is_one_connection_and_one_log_on(
+        fleet: Fleet, controller: Controller, inventory: Callable[..., Any]) -> None:
     run = controller.play([INFO], controller.inventory(inventory(fleet)))
     assert run.code == 0, run.output
     assert names(run.one("facts")) == ["sql01", "web01"]
     assert run.one("facts")["changed"] is False
+    counters = fleet.hosts["HV01"].host.counters
+    assert (counters.connections, counters.logon_failures) == (1, 0)
+    assert counters.auth_legs <= 3
 
 
+@pytest.mark.every_core
 def test_basic_and_certificate_over_https_with_a_trusted_authority(start_fleet: StartFleet, controller: Controller, tmp_path: Path) -> None:
     authority = trustme.CA()
     server = authority.issue_cert("127.0.0.1", "localhost")
@@ -58,15 +64,16 @@ def test_basic_and_certificate_over_https_with_a_trusted_authority(start_fleet: 
         schemes=("Negotiate", "Basic", "Certificate"), tls_certificate=str(cert), tls_key=str(key), tls_client_ca=str(ca))))
     common = {"ansible_winrm_scheme": "https", "ansible_host": "localhost", "ansible_password": account.password}
     trusted = {**common, "ansible_winrm_ca_trust_path": str(ca)}
-    for options in ({**trusted, "ansible_winrm_transport": "basic"}, {**trusted, "ansible_winrm_transport": "ntlm"},
-                    {**trusted, "ansible_winrm_transport": "certificate", "ansible_winrm_cert_pem": str(client_cert),
-                     "ansible_winrm_cert_key_pem": str(client_key), "ansible_password": ""},
-                    {**common, "ansible_winrm_transport": "ntlm", "ansible_winrm_server_cert_validation": "ignore"}):
-        run = controller.play([INFO], controller.inventory(winrm(fleet, **options)))
-        assert run.code == 0, run.output
-        assert names(run.one("facts")) == ["web01"]
-    refused = controller.play([INFO], controller.inventory(winrm(fleet, **common)))
-    assert (refused.one("facts").status, refused.one("facts")["error_code"]) == ("unreachable", "tls_not_trusted")
+    ways: dict[str, dict[str, Any]] = {
+        "basic": {**trusted, "ansible_winrm_transport": "basic"}, "ntlm": {**trusted, "ansible_winrm_transport": "ntlm"},
+        "certificate": {**trusted, "ansible_winrm_transport": "certificate", "ansible_winrm_cert_pem": str(client_cert),
+                        "ansible_winrm_cert_key_pem": str(client_key), "ansible_password": ""},
+        "ignored": {**common, "ansible_winrm_transport": "ntlm", "ansible_winrm_server_cert_validation": "ignore"}, "refused": common}
+    run = controller.play([INFO], controller.inventory({way: winrm(fleet, **options)["hv01"] for way, options in ways.items()}))
+    found = run.of("facts")
+    seen = {way: names(result) for way, result in found.items() if result.status == "ok"}
+    assert seen == {way: ["web01"] for way in ways if way != "refused"}, run.output
+    assert (found["refused"].status, found["refused"]["error_code"]) == ("unreachable", "tls_not_trusted")
 
 
 def test_credssp(start_fleet: StartFleet, controller: Controller) -> None:
@@ -76,6 +83,7 @@ def test_credssp(start_fleet: StartFleet, controller: Controller) -> None:
     assert names(run.one("facts")) == ["web01"]
 
 
+@pytest.mark.every_core
 def test_password_from_the_command_line(fleet: Fleet, controller: Controller, tmp_path: Path) -> None:
     secret = tmp_path / "password"
     secret.write_text(PASSWORD + "\n", encoding="utf-8")
@@ -85,6 +93,7 @@ def test_password_from_the_command_line(fleet: Fleet, controller: Controller, tm
     assert run.code == 0, run.output
 
 
+@pytest.mark.every_core
 def test_a_job_of_awx(fleet: Fleet, controller: Controller) -> None:
     """AWX starts ansible-runner, which answers ansible's password prompt with the machine credential."""
     hosts = winrm(fleet)
@@ -103,6 +112,7 @@ def test_a_job_of_awx(fleet: Fleet, controller: Controller) -> None:
     assert PASSWORD not in kept
 
 
+@pytest.mark.every_core
 def test_delegation_uses_the_connection_of_the_other_host(start_fleet: StartFleet, controller: Controller) -> None:
     fleet = start_fleet(host("HV01", vm("web01")), host("HV02", vm("sql02")))
     task = {**INFO, "delegate_to": "hv02"}
@@ -111,6 +121,7 @@ def test_delegation_uses_the_connection_of_the_other_host(start_fleet: StartFlee
     assert fleet.hosts["HV01"].host.counters.requests == 0
 
 
+@pytest.mark.every_core
 def test_other_connections_are_refused(fleet: Fleet, controller: Controller) -> None:
     task = {**INFO, "delegate_to": "localhost", "vars": {"ansible_connection": "local"}}
     run = controller.play([task], controller.inventory(winrm(fleet)))
@@ -119,6 +130,7 @@ def test_other_connections_are_refused(fleet: Fleet, controller: Controller) -> 
     assert "winrm or psrp" in found["hint"]
 
 
+@pytest.mark.every_core
 @pytest.mark.parametrize(("keywords", "word"), [
     ({"async": 60, "poll": 5}, "async"), ({"become": True, "become_method": "runas", "become_user": "SYSTEM"}, "become"),
 ])
@@ -130,6 +142,7 @@ def test_async_and_become_are_refused_with_a_sentence(fleet: Fleet, controller: 
     assert fleet.hosts["HV01"].host.counters.requests == 0
 
 
+@pytest.mark.every_core
 def test_loops_module_defaults_and_check_mode(fleet: Fleet, controller: Controller) -> None:
     task = {"name": "facts", "agentless.hyperv.hyperv_vm_info": {"name": "{{ item }}"}, "loop": ["web01", "SQL01"]}
     run = controller.play([task], controller.inventory(winrm(fleet)), "--check",
@@ -141,19 +154,20 @@ def test_loops_module_defaults_and_check_mode(fleet: Fleet, controller: Controll
     assert fleet.hosts["HV01"].host.counters.writing == 0
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    ({"gather": ["nonsense"]}, "value of gather must be one or more of"),
-    ({"nome": "web01"}, "Unsupported parameters"),
-    ({"name": "web01", "names": ["sql01"]}, "mutually exclusive"),
-])
-def test_arguments_are_validated_before_anything_is_sent(
-        fleet: Fleet, controller: Controller, arguments: dict[str, Any], message: str) -> None:
-    run = controller.play([{"name": "facts", "agentless.hyperv.hyperv_vm_info": arguments}], controller.inventory(winrm(fleet)))
-    assert run.one("facts").status == "failed"
-    assert message in run.one("facts")["msg"]
+@pytest.mark.every_core
+def test_arguments_are_validated_before_anything_is_sent(fleet: Fleet, controller: Controller) -> None:
+    wrong: dict[str, dict[str, Any]] = {
+        "value of gather must be one or more of": {"gather": ["nonsense"]}, "Unsupported parameters": {"nome": "web01"},
+        "mutually exclusive": {"name": "web01", "names": ["sql01"]}}
+    run = controller.play([{"name": message, "agentless.hyperv.hyperv_vm_info": arguments, "ignore_errors": True}
+                           for message, arguments in wrong.items()], controller.inventory(winrm(fleet)))
+    for message in wrong:
+        assert run.one(message).status == "ignored"
+        assert message in run.one(message)["msg"]
     assert fleet.hosts["HV01"].host.counters.requests == 0
 
 
+@pytest.mark.every_core
 def test_wrong_password_is_unreachable_and_tried_at_most_twice(fleet: Fleet, controller: Controller) -> None:
     run = controller.play([INFO], controller.inventory(winrm(fleet, ansible_password="Wr0ng-pässword")), "-vvvv")
     found = run.one("facts")
@@ -175,16 +189,15 @@ def test_plain_messages_are_refused_with_the_reason(fleet: Fleet, controller: Co
     assert (found.status, found["error_code"]) == ("unreachable", "plain_refused")
 
 
-@pytest.mark.parametrize("account", [OPERATOR, NOBODY, LOCAL_ADMIN], ids=lambda account: account.name)
-def test_an_account_without_rights_is_told_so_and_never_sees_an_empty_host(
-        fleet: Fleet, controller: Controller, account: Account) -> None:
-    run = controller.play([{"name": "facts", "agentless.hyperv.hyperv_vm_info": {"name": "web01"}}],
-                          controller.inventory(winrm(fleet, ansible_user=account.name, ansible_password=account.password)))
-    found = run.one("facts")
-    assert found.status == "failed"
-    assert found["error_code"] == "access_denied"
+def test_an_account_without_rights_is_told_so_and_never_sees_an_empty_host(fleet: Fleet, controller: Controller) -> None:
+    accounts = (OPERATOR, NOBODY, LOCAL_ADMIN)
+    hosts = {account.name: winrm(fleet, ansible_user=account.name, ansible_password=account.password)["hv01"] for account in accounts}
+    run = controller.play([{"name": "facts", "agentless.hyperv.hyperv_vm_info": {"name": "web01"}}], controller.inventory(hosts))
+    assert {name: (found.status, found["error_code"]) for name, found in run.of("facts").items()} == dict.fromkeys(
+        hosts, ("failed", "access_denied"))
 
 
+@pytest.mark.every_core
 def test_secrets_appear_nowhere_even_at_vvvv(fleet: Fleet, controller: Controller) -> None:
     hosts = winrm(fleet)
     copy = {"name": "copy", "agentless.hyperv.hyperv_vss_copy": {"name": PASSWORD, "destination": "E:\\Backup"}}
@@ -194,6 +207,7 @@ def test_secrets_appear_nowhere_even_at_vvvv(fleet: Fleet, controller: Controlle
     assert run.one("copy")["msg"] == "This host has no virtual machine named '********'."
 
 
+@pytest.mark.every_core
 def test_a_peer_is_opened_with_its_own_connection(start_fleet: StartFleet, controller: Controller) -> None:
     other = Account("Administrator", "0ther-password", groups=frozenset({"Administrators"}), builtin_administrator=True)
     fleet = start_fleet(host("HV01", vm("web01")), host("HV02", vm("sql02"), accounts=(other,)))
@@ -210,6 +224,7 @@ def test_a_peer_is_opened_with_its_own_connection(start_fleet: StartFleet, contr
     assert unknown.one("peers")["error_code"] == "peer_unknown"
 
 
+@pytest.mark.every_core
 def test_the_timeout_keyword_ends_a_task_that_hangs(start_fleet: StartFleet, controller: Controller) -> None:
     fleet = start_fleet(host("HV01", vm("web01")))
     with fleet.locked():
@@ -218,10 +233,3 @@ def test_the_timeout_keyword_ends_a_task_that_hangs(start_fleet: StartFleet, con
     found = run.one("facts")
     assert found.status == "failed"
     assert found["timedout"]["period"] == 3
-
-
-def test_one_lane_is_one_connection_and_one_log_on(fleet: Fleet, controller: Controller) -> None:
-    controller.play([INFO], controller.inventory(winrm(fleet)))
-    counters = fleet.hosts["HV01"].host.counters
-    assert (counters.connections, counters.logon_failures) == (1, 0)
-    assert counters.auth_legs <= 3

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from conftest import ADMIN, PASSWORD, host, psrp, vm, winrm
 from controller import BIN, CHECKOUT, Controller
 from simulator.fleet import Fleet
 from simulator.hyperv.spec import GuestSpec
+from starter import starter
 
 FATAL = {"ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1"}
 PLUGIN = "agentless.hyperv.hyperv_vms"
@@ -61,10 +61,9 @@ class Site:
         return path
 
     def list(self, *arguments: str, code: int = 0, environment: Mapping[str, str] | None = None) -> Listed:
-        done = subprocess.run(
-            [str(BIN / "ansible-inventory"), "-i", str(self.folder), "--list", *arguments], capture_output=True, text=True, check=False,
-            env=self.controller.environment(self.folder / "record", {**FATAL, **(environment or {})}),
-            cwd=self.controller.folder, timeout=120)
+        done = starter().run([str(BIN / "ansible-inventory"), "-i", str(self.folder), "--list", *arguments],
+                             env=self.controller.environment(self.folder / "record", {**FATAL, **(environment or {})}),
+                             cwd=self.controller.folder, timeout=120)
         assert done.returncode == code, done.stdout + done.stderr
         return Listed(json.loads(done.stdout, object_hook=_plain) if code == 0 else {}, done.stderr)
 
@@ -79,6 +78,7 @@ def requests(fleet: Fleet) -> dict[str, int]:
         return {name: running.host.counters.snapshot().requests for name, running in fleet.hosts.items()}
 
 
+@pytest.mark.every_core
 def test_machines_are_hosts_in_groups(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
     fleet = start_fleet(
         host("HV01", vm("sql01"), vm("web01", guest=GuestSpec.linux()), vm("scratch1", state="off"),
@@ -107,6 +107,7 @@ def test_machines_are_hosts_in_groups(start_fleet: Callable[..., Fleet], control
     assert "ansible_password" not in sql
 
 
+@pytest.mark.every_core
 def test_a_hostile_name_is_text_and_nothing_else(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
     names = (HOSTILE, "localhost", "hv01", "hyperv", "all", "サーバー")
     fleet = start_fleet(host("HV01", *(vm(name, directory=str(number)) for number, name in enumerate(names))))
@@ -152,6 +153,7 @@ def test_a_refused_account_of_a_domain_is_tried_on_one_host(start_fleet: Callabl
     assert requests(fleet)["HV02"] == 0
 
 
+@pytest.mark.every_core
 def test_servers_of_its_own_and_variables_beside_the_inventory(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
     fleet = start_fleet(host("HV01", vm("sql01")))
     (values,) = winrm(fleet).values()

@@ -4,6 +4,7 @@
 """Kerberos from a playbook to the host, with tickets of a real MIT KDC: kinit, Negotiate, sealed messages."""
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,8 @@ from support.kerberos import REALM, Realm, what_is_missing
 from test_inventory import Site
 
 MISSING = what_is_missing()
-pytestmark = [pytest.mark.kerberos, pytest.mark.skipif(MISSING is not None, reason=f"no Kerberos realm on this machine: {MISSING}")]
+pytestmark = [pytest.mark.kerberos, pytest.mark.xdist_group("kerberos"),
+              pytest.mark.skipif(MISSING is not None, reason=f"no Kerberos realm on this machine: {MISSING}")]
 INFO: dict[str, Any] = {"name": "facts", "agentless.hyperv.hyperv_vm_info": {"gather": []}}
 USER = "backup-operator"
 SECRET = "T1cketPassw0rd"  # letters and digits: kadmin.local takes its queries apart itself
@@ -41,7 +43,8 @@ def options(**more: Any) -> dict[str, Any]:
 
 
 def controller_environment(realm: Realm) -> dict[str, str]:
-    return {"KRB5_CONFIG": realm.environment["KRB5_CONFIG"]}
+    """PYTHONPATH may lead to the libraries: tests/tools/kerberos."""
+    return {"KRB5_CONFIG": realm.environment["KRB5_CONFIG"], "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
 
 
 def test_winrm_obtains_its_ticket(fleet: Fleet, realm: Realm, controller: Controller) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+import pytest
 from conftest import ADMIN, host, vm, winrm
 from controller import CHECKOUT, Controller
 from simulator.cim.model import Account
@@ -19,6 +20,7 @@ OPERATOR = Account("operator", ADMIN.password, groups=frozenset({"Remote Managem
 EVIL = 'evil "{{ 1 + 1 }}"{% raw %}\u202e & <x>'
 
 
+@pytest.mark.every_core
 def test_one_table_for_all_hosts(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
     names = ["GOOD", "STOPPED", "EVIL", "REFUSED", "LOCKED", "DEAD"]
     fleet = start_fleet(*(host(name, *([vm(EVIL, directory="e"), vm(EVIL, directory="f")] if name == "EVIL" else [vm("sql01")]),

@@ -31,6 +31,7 @@ def site(name: str, *vms: VmSpec, **changes: Any) -> HostSpec:
     return host(name, *vms, domain="example.test", os_version="2022", **changes)
 
 
+@pytest.mark.every_core
 def test_the_role_replicates_a_fleet_and_leaves_a_failover_as_it_is(start_fleet: StartFleet, controller: Controller) -> None:
     """With the variables and the commands of its page."""
     page = CHECKOUT / "roles" / "replica" / "README.md"

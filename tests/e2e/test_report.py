@@ -58,6 +58,7 @@ def document(folder: Path) -> dict[str, Any]:
     return data
 
 
+@pytest.mark.every_core
 def test_a_fleet_in_the_morning(site: tuple[Fleet, dict[str, Any]], controller: Controller) -> None:
     fleet, hosts = site
     inventory = controller.inventory(hosts, VARIABLES)

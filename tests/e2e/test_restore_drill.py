@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import pytest
 import yaml
 from conftest import ADMIN, PASSWORD, host, vm, winrm
 from controller import BIN, CHECKOUT, Controller
@@ -46,6 +47,7 @@ def traces(fleet: Fleet, name: str) -> list[str]:
         return found + (list(walk(one, "D:\\Drill")) if one.files.exists("D:\\Drill") else [])
 
 
+@pytest.mark.every_core
 def test_drills_on_a_host_that_never_saw_the_machines(start_fleet: StartFleet, controller: Controller, tmp_path: Path) -> None:
     evil = 'evil <script>{{ 1 + 1 }}\u202e"'
     fleet = start_fleet(

@@ -59,6 +59,7 @@ def changes(fleet: Fleet) -> list[int]:
         return [running.host.changes for running in fleet.hosts.values()]
 
 
+@pytest.mark.every_core
 def test_each_machine_by_the_first_policy_that_matches(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
     fleet = start_fleet(host("HV01", vm("sql01"), vm("SQL02"), vm("web01"), vm("scratch1"), vm("other"), vm(HOSTILE, directory="e"),
                              vm("app"), vm("app2"), vm("away", **REPLICATED)))
@@ -96,15 +97,21 @@ def test_each_machine_by_the_first_policy_that_matches(start_fleet: Callable[...
         assert {name: entry[key] for name, entry in results(again).items()} == {name: entry[key] for name, entry in told.items()}
 
 
-def test_a_failure_stops_neither_other_machines_nor_other_policies(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
+def test_a_failure_stops_neither_other_machines_nor_other_policies_nor_other_hosts(
+        start_fleet: Callable[..., Fleet], controller: Controller) -> None:
     old = CheckpointSpec("c", "before")
     fleet = start_fleet(host("HV01", vm("a1"), vm("a2", disks=(DiskSpec("\\\\fs\\x\\a.vhdx"),)), vm("b1"), vm("c1"), vm("d1"),
-                             vm("e1"), vm("e2", checkpoints=(old,)), vm("f1", **REPLICATED), vm("f2")))
-    run = play(controller, fleet, {"backup_vms": [
+                             vm("e1"), vm("e2", checkpoints=(old,)), vm("f1", **REPLICATED), vm("f2")), host("NOTHING", vm("sql01")))
+    hosts = winrm(fleet)
+    hosts["nothing"]["backup_vms"] = []
+    inventory = controller.inventory(hosts, {"backup_policies": POLICIES, "backup_vms": [
         {"name": "f*", "policy": "far"}, {"name": "e*", "policy": "before"},
         {"name": "b*", "policy": "broken"}, {"name": "c*", "policy": "later"}, {"name": "a*", "policy": "gold"},
         {"name": "d1", "policy": "silver"}, {"name": "gone", "policy": "silver"}]})
+    run = controller.play([{"block": [{"ansible.builtin.include_role": {"name": ROLE}}], "always": [SHOW]}], inventory)
     assert run.code == 2
+    assert results(run, "nothing") == {}
+    assert [found["name"] for found in task(run, "Read the facts of every virtual machine", "nothing")["vms"]] == ["sql01"]
     told = results(run)
     assert {name: (entry["policy"], entry["changed"], entry["error_code"]) for name, entry in told.items()} == {
         "a1": ("gold", True, None), "a2": ("gold", False, "smb_storage"), "b1": ("broken", False, told["b1"]["error_code"]),
@@ -169,15 +176,6 @@ def test_the_password_of_an_account_is_neither_shown_nor_kept(start_fleet: Calla
     assert [line for line in run.output.splitlines() if "copier" in line] != [], "at this verbosity the options are shown"
 
 
-def test_an_account_without_a_password_is_refused_before_anything_is_begun(
-        start_fleet: Callable[..., Fleet], controller: Controller) -> None:
-    fleet = start_fleet(host("HV01", vm("sql01")))
-    run = play(controller, fleet, {**ONE, "backup_run_as": "account", "backup_run_as_user": "copier"})
-    assert "run_as is account, and run_as_password is not set." in task(run, "Refuse policies and entries that mean nothing")["msg"]
-    with fleet.locked():
-        assert fleet.hosts["HV01"].host.counters.requests == 0
-
-
 def test_a_live_copy_is_inconsistent_and_says_so(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
     fleet = start_fleet(host("HV01", vm("web01"), vm("sql01"), os_version="2012R2"))
     live = {"method": "live_copy", "destination": "E:\\Live", "accept_inconsistent": True}
@@ -201,80 +199,73 @@ def test_a_live_copy_is_inconsistent_and_says_so(start_fleet: Callable[..., Flee
 INTENTS = "C:\\ProgramData\\agentless.hyperv\\intents"
 
 
-def forgotten(fleet: Fleet, controller: Controller) -> ShadowCopy:
-    """A shadow copy of ours that was made long ago for a copy, and that nobody deletes: its intent does not say that it is to stay."""
-    make = {"agentless.hyperv.hyperv_shadow_copy": {"volume": "D:\\", "run_id": "forgotten"}}
-    assert controller.play([make], controller.inventory(winrm(fleet))).code == 0
+def make(fleet: Fleet, controller: Controller) -> None:
+    """A shadow copy of D: on each host, a day ago; its intent says that it is to stay."""
+    task = {"agentless.hyperv.hyperv_shadow_copy": {"volume": "D:\\", "run_id": "yesterday"}}
+    assert controller.play([task], controller.inventory(winrm(fleet))).code == 0
     with fleet.locked():
-        simulated = fleet.hosts["HV01"].host
-        simulated.clock.advance(24 * 3600)
+        fleet.clock.advance(24 * 3600)
+
+
+def forget(fleet: Fleet, name: str) -> ShadowCopy:
+    """Nobody deletes the shadow copy of a host that was made for a copy: its intent does not say that it is to stay."""
+    with fleet.locked():
+        simulated = fleet.hosts[name].host
         (intent,) = simulated.files.children(simulated.files.resolve(INTENTS))
         path = f"{INTENTS}\\{intent.parts[-1]}"
         simulated.files.write_file(path, simulated.files.read_file(path).replace(b'"keep": true', b'"keep": false'))
-        (found,) = [copy for copy in fleet.hosts["HV01"].host.shadows.copies if not copy.foreign]
+        (found,) = [copy for copy in simulated.shadows.copies if not copy.foreign]
     return found
 
 
-def shadows(fleet: Fleet) -> tuple[int, int]:
+def shadows(fleet: Fleet, name: str) -> tuple[int, int]:
     """How many of ours, and of others."""
     with fleet.locked():
-        copies = fleet.hosts["HV01"].host.shadows.copies
+        copies = fleet.hosts[name].host.shadows.copies
         return sum(not copy.foreign for copy in copies), sum(copy.foreign for copy in copies)
 
 
-def test_the_next_run_sweeps_what_an_interrupted_one_left(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
-    fleet = start_fleet(host("HV01", vm("sql01"), foreign_shadow_copies=("D:\\",)))
-    left = forgotten(fleet, controller)
-    kept = play(controller, fleet, {**ONE, "backup_sweep": False})
-    assert (kept.code, results(kept)["sql01"]["changed"], shadows(fleet)) == (0, True, (1, 1)), kept.output
+def test_the_next_run_sweeps_what_an_interrupted_one_left_and_nothing_else(
+        start_fleet: Callable[..., Fleet], controller: Controller) -> None:
+    fleet = start_fleet(host("HV01", vm("sql01"), foreign_shadow_copies=("D:\\",)), host("KEPT", vm("sql01")), host("STUCK", vm("sql01")))
+    make(fleet, controller)
+    left, stuck = forget(fleet, "HV01"), forget(fleet, "STUCK")
+    stuck.locked = True
+    kept = play(controller, fleet, {**ONE, "backup_sweep": False}, "--limit", "hv01")
+    assert (kept.code, results(kept)["sql01"]["changed"], shadows(fleet, "HV01")) == (0, True, (1, 1)), kept.output
     assert f"shadow_copy {left.shadow_id}: left there, backup_sweep is false" in task(kept, SHOWN)["msg"]
-    predicted = play(controller, fleet, ONE, "--check")
-    assert (predicted.code, shadows(fleet)) == (0, (1, 1))
+    predicted = play(controller, fleet, ONE, "--limit", "hv01", "--check")
+    assert (predicted.code, shadows(fleet, "HV01")) == (0, (1, 1))
     assert f"shadow_copy {left.shadow_id}: would be removed" in task(predicted, SHOWN)["msg"]
 
     run = play(controller, fleet, ONE)
-    assert (run.code, task(run, SWEPT)["changed"], results(run)["sql01"]["changed"], shadows(fleet)) == (0, True, False, (0, 1)), run.output
+    assert (run.code, task(run, SWEPT)["changed"], results(run)["sql01"]["changed"], shadows(fleet, "HV01")) == (
+        0, True, False, (0, 1)), run.output
     assert f"shadow_copy {left.shadow_id}: removed" in task(run, SHOWN)["msg"]
-    again = play(controller, fleet, ONE)
+    assert (task(run, SWEPT, "kept")["changed"], shadows(fleet, "KEPT")) == (False, (1, 0)), "somebody made it to stay"
+    assert (results(run, "stuck")["sql01"]["changed"], shadows(fleet, "STUCK")) == (True, (1, 0)), "the copies go on"
+    told = task(run, SHOWN, "stuck")["msg"]
+    assert f"WARNING: shadow_copy {stuck.shadow_id} could not be removed: vssadmin delete shadows /shadow={stuck.shadow_id}" in " ".join(
+        told)
+    assert not [line for line in told if "nothing was swept" in line]
+    again = play(controller, fleet, ONE, "--limit", "hv01")
     assert (again.code, task(again, SWEPT)["changed"], task(again, SHOWN).status) == (0, False, "skipped")
 
 
-def test_what_somebody_made_to_stay_is_not_swept(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
-    fleet = start_fleet(host("HV01", vm("sql01")))
-    make = {"agentless.hyperv.hyperv_shadow_copy": {"volume": "D:\\", "run_id": "mine"}}
-    assert controller.play([make], controller.inventory(winrm(fleet))).code == 0
-    with fleet.locked():
-        fleet.hosts["HV01"].host.clock.advance(24 * 3600)
-    run = play(controller, fleet, ONE)
-    assert (run.code, task(run, SWEPT)["changed"], shadows(fleet)) == (0, False, (1, 0)), run.output
-
-
-def test_what_cannot_be_swept_is_told_and_the_copies_go_on(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
-    fleet = start_fleet(host("HV01", vm("sql01")))
-    left = forgotten(fleet, controller)
-    left.locked = True
-    run = play(controller, fleet, ONE)
-    assert (run.code, results(run)["sql01"]["changed"], shadows(fleet)) == (0, True, (1, 0)), run.output
-    told = task(run, SHOWN)["msg"]
-    assert f"WARNING: shadow_copy {left.shadow_id} could not be removed: vssadmin delete shadows /shadow={left.shadow_id}" in " ".join(told)
-    assert not [line for line in told if "nothing was swept" in line]
-
-
 def test_a_sweep_that_finds_nothing_asks_no_more_than_an_audit(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
-    fleet = start_fleet(host("HV01", vm("sql01"), foreign_shadow_copies=("D:\\",), quirks=Quirks(split_batches=False)))
+    names = ("HV01", "HV02")
+    fleet = start_fleet(*(host(name, vm("sql01"), foreign_shadow_copies=("D:\\",), quirks=Quirks(split_batches=False)) for name in names))
     first = play(controller, fleet, ONE)
     assert (first.code, task(first, SHOWN).status) == (0, "skipped"), first.output
-    asked = []
-    for remove in (False, True):
-        with fleet.locked():
-            before = fleet.hosts["HV01"].host.counters.snapshot()
-        run = controller.play([{"agentless.hyperv.hyperv_cleanup": {"remove": remove}}], controller.inventory(winrm(fleet)))
-        assert run.one()["found"] == []
-        with fleet.locked():
-            counters = fleet.hosts["HV01"].host.counters.snapshot().since(before)
-        asked.append((counters.requests, counters.writing))
-    assert asked[0] == asked[1]
-    assert asked[0][1] == 0
+    with fleet.locked():
+        before = {name: fleet.hosts[name].host.counters.snapshot() for name in names}
+    look = {"name": "look", "agentless.hyperv.hyperv_cleanup": {"remove": "{{ inventory_hostname == 'hv02' }}"}}
+    run = controller.play([look], controller.inventory(winrm(fleet)))
+    assert [result["found"] for result in run.of("look").values()] == [[], []]
+    with fleet.locked():
+        spent = [fleet.hosts[name].host.counters.since(before[name]) for name in names]
+    assert spent[0].requests == spent[1].requests
+    assert [counters.writing for counters in spent] == [0, 0]
 
 
 def test_a_name_of_another_host_is_its_affair(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
@@ -285,51 +276,41 @@ def test_a_name_of_another_host_is_its_affair(start_fleet: Callable[..., Fleet],
     assert results(run, "hv02")["web01"]["policy"] == "default"
 
 
-@pytest.mark.parametrize(("variables", "says"), [
-    ({"backup_vms": [{"name": "sql01", "policy": "bronze"}]}, "The policy bronze is not in backup_policies."),
-    ({"backup_vms": ["sql01"]}, "The policy default has no destination"),
-    ({"backup_vms": ["sql01"], "backup_default_policy": "typo"}, "The policy typo is not in backup_policies."),
-    ({"backup_vms": [{"nmae": "sql01", "policy": "gold"}]}, "nmae is not known"),
-    ({"backup_policies": {"x": {"destinatoin": "E:\\x"}}}, "destinatoin"),
-    ({"backup_vms": "sql01", "backup_destination": "E:\\Backup", "backup_max_age": "soon"}, "'soon' is not an age"),
-])
-def test_nothing_is_begun_with_a_wrong_plan(
-    start_fleet: Callable[..., Fleet], controller: Controller, variables: dict[str, Any], says: str
-) -> None:
+WRONG_PLANS: dict[str, dict[str, Any]] = {
+    "The policy bronze is not in backup_policies.": {"backup_vms": [{"name": "sql01", "policy": "bronze"}]},
+    "The policy default has no destination": {"backup_vms": ["sql01"]},
+    "The policy typo is not in backup_policies.": {"backup_vms": ["sql01"], "backup_default_policy": "typo"},
+    "nmae is not known": {"backup_vms": [{"nmae": "sql01", "policy": "gold"}]},
+    "destinatoin": {"backup_policies": {"x": {"destinatoin": "E:\\x"}}},
+    "'soon' is not an age": {"backup_vms": "sql01", "backup_destination": "E:\\Backup", "backup_max_age": "soon"},
+    "run_as is account, and run_as_password is not set.": {**ONE, "backup_run_as": "account", "backup_run_as_user": "copier"},
+}
+WRONG_OPTIONS: dict[str, dict[str, Any]] = {
+    "value of backup_consistency must be one of: application, crash, image, got: perfect": {"backup_consistency": "perfect"},
+    "fortnightly": {"backup_keep": {"fortnightly": 2}},
+    "backup_policies": {"backup_policies": ["gold"]},
+    "backup_timeout": {"backup_timeout": "long"},
+}
+
+
+@pytest.mark.every_core
+def test_nothing_is_begun_with_a_wrong_plan_or_option(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
     fleet = start_fleet(host("HV01", vm("sql01")))
-    run = play(controller, fleet, variables)
+    wrong = {**WRONG_PLANS, **WRONG_OPTIONS}
+    names = {says: f"host{number}" for number, says in enumerate(wrong)}
+    hosts = {names[says]: {**winrm(fleet)["hv01"], **variables} for says, variables in wrong.items()}
+    inventory = controller.inventory(hosts, {"backup_policies": POLICIES})
+    run = controller.play([{"ansible.builtin.include_role": {"name": ROLE}}], inventory, "--forks", "10")
     assert run.code == 2
-    assert says in task(run, "Refuse policies and entries that mean nothing")["msg"]
+    failed = {result.host: result for result in run.results if result.status == "failed"}
+    assert len(failed) == len([result for result in run.results if result.status == "failed"]) == len(wrong), run.output
+    for says in WRONG_PLANS:
+        assert failed[names[says]].task == f"{ROLE} : Refuse policies and entries that mean nothing"
+        assert says in failed[names[says]]["msg"]
+    for says in WRONG_OPTIONS:
+        assert says in " ".join(failed[names[says]]["argument_errors"])
     with fleet.locked():
         assert fleet.hosts["HV01"].host.counters.requests == 0
-
-
-@pytest.mark.parametrize(("variables", "says"), [
-    ({"backup_consistency": "perfect"}, "value of backup_consistency must be one of: application, crash, image, got: perfect"),
-    ({"backup_keep": {"fortnightly": 2}}, "fortnightly"),
-    ({"backup_policies": ["gold"]}, "backup_policies"),
-    ({"backup_timeout": "long"}, "backup_timeout"),
-])
-def test_the_argument_spec_refuses(
-    start_fleet: Callable[..., Fleet], controller: Controller, variables: dict[str, Any], says: str
-) -> None:
-    fleet = start_fleet(host("HV01", vm("sql01")))
-    run = play(controller, fleet, variables)
-    assert run.code == 2
-    failed = [result for result in run.results if result.status == "failed"]
-    assert len(failed) == 1
-    assert failed[0]["argument_errors"]
-    assert says in " ".join(failed[0]["argument_errors"])
-    with fleet.locked():
-        assert fleet.hosts["HV01"].host.counters.requests == 0
-
-
-def test_facts_only(start_fleet: Callable[..., Fleet], controller: Controller) -> None:
-    fleet = start_fleet(host("HV01", vm("sql01")))
-    run = play(controller, fleet, {})
-    assert run.code == 0, run.output
-    assert results(run) == {}
-    assert [found["name"] for found in task(run, "Read the facts of every virtual machine")["vms"]] == ["sql01"]
 
 
 def test_hooks_and_a_prune_from_another_host(start_fleet: Callable[..., Fleet], controller: Controller, tmp_path: Path) -> None:

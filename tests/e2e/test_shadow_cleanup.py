@@ -260,6 +260,7 @@ def test_a_copy_to_a_share_that_died_with_its_task_is_cleaned_up_there_too(start
     assert (shadows(fleet), of_ours(fleet), our_tasks(), at_share()) == ((0, 1), [], [], [])
 
 
+@pytest.mark.every_core
 def test_the_numbers_are_left_for_later_jobs(fleet: Fleet, controller: Controller) -> None:
     inventory = controller.inventory(winrm(fleet))
     run = controller.play(CLEANUP, inventory, "-e", "shadow_cleanup_set_stats=true", environment={"ANSIBLE_SHOW_CUSTOM_STATS": "1"})
