@@ -18,6 +18,7 @@ from simulator.fleet import Fleet
 from simulator.hyperv.spec import VmSpec
 from simulator.spec import HostSpec
 from simulator.windows.spec import VolumeSpec
+from xdist.scheduler import LoadScopeScheduling
 
 sys.path.insert(0, str(Path(__file__).parent))
 from controller import CHECKOUT, Controller
@@ -28,6 +29,20 @@ OPERATOR = Account("operator", "0perator-pw", groups=frozenset({"Remote Manageme
 NOBODY = Account("nobody", "n0body-pw")
 LOCAL_ADMIN = Account("localadmin", "l0cal-pw", groups=frozenset({"Administrators"}))
 GIB = 1024**3
+SHARING = frozenset(path.name for path in Path(__file__).parent.glob("test_*.py") if 'scope="module"' in path.read_text(encoding="utf-8"))
+"""Files whose tests look at one play."""
+
+
+class ByPlay(LoadScopeScheduling):
+    """Tests that look at one play stay together and begin first; every other test goes to whoever is free."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if Path(file).name in SHARING else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByPlay:
+    return ByPlay(config, log)
 
 
 def host(name: str, *vms: VmSpec, **changes: Any) -> HostSpec:

@@ -22,7 +22,6 @@ from simulator.soap import rules
 from simulator.spec import HostSpec, Limits
 from simulator.windows.shadows import ShadowCopy
 
-pytestmark = pytest.mark.xdist_group("faults")
 INFO, COPY = "agentless.hyperv.hyperv_vm_info", "agentless.hyperv.hyperv_vss_copy"
 COPYING = ("GONE", "LOSTCREATE", "SETTLED", "COPY401")
 TASKS: list[dict[str, Any]] = [

@@ -20,7 +20,7 @@ from simulator.fleet import Fleet
 from simulator.hyperv.scenarios import HOSTILE_NAMES, NEWLINE_NOTES
 from simulator.hyperv.spec import CheckpointSpec, DiskSpec, GuestSpec, VmSpec
 
-pytestmark = [pytest.mark.every_core, pytest.mark.xdist_group("hostile")]
+pytestmark = pytest.mark.every_core
 INFO, COPY = "agentless.hyperv.hyperv_vm_info", "agentless.hyperv.hyperv_vss_copy"
 NAMES = (*HOSTILE_NAMES, "two\nlines", "tab\there", "sep\u2028arator", "next\u0085line", "zero\u200bwidth", "..", "CON", "nul.txt",
          " leading", "{% for x in range(9) %}x{% endfor %}", "{{ lookup('pipe', 'touch ' ~ marker) }}",

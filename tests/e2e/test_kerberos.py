@@ -17,8 +17,7 @@ from support.kerberos import REALM, Realm, what_is_missing
 from test_inventory import Site
 
 MISSING = what_is_missing()
-pytestmark = [pytest.mark.kerberos, pytest.mark.xdist_group("kerberos"),
-              pytest.mark.skipif(MISSING is not None, reason=f"no Kerberos realm on this machine: {MISSING}")]
+pytestmark = [pytest.mark.kerberos, pytest.mark.skipif(MISSING is not None, reason=f"no Kerberos realm on this machine: {MISSING}")]
 INFO: dict[str, Any] = {"name": "facts", "agentless.hyperv.hyperv_vm_info": {"gather": []}}
 USER = "backup-operator"
 SECRET = "T1cketPassw0rd"  # letters and digits: kadmin.local takes its queries apart itself

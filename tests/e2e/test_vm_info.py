@@ -18,7 +18,6 @@ from simulator.hyperv.spec import VmSpec
 from simulator.spec import OS_VERSIONS, ClusterSpec, HostSpec, Quirks
 from simulator.windows.spec import VolumeSpec
 
-pytestmark = pytest.mark.xdist_group("vm_info")
 MODULE = "agentless.hyperv.hyperv_vm_info"
 CLUSTER = ClusterSpec("CL1", ("NODE1", "NODE2"), {"csv": "NODE1"})
 CSV = VolumeSpec("C:\\ClusterStorage\\Volume1", filesystem="CSVFS")

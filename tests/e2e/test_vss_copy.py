@@ -26,7 +26,6 @@ from simulator.spec import HostSpec
 from simulator.windows.shadows import ShadowSettings
 from simulator.windows.spec import VolumeSpec
 
-pytestmark = pytest.mark.xdist_group("vss_copy")
 MODULE = "agentless.hyperv.hyperv_vss_copy"
 STATE = "C:\\ProgramData\\agentless.hyperv"
 COPY = {"name": "copy", MODULE: {
