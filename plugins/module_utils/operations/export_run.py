@@ -61,7 +61,8 @@ _NOT_OURS_TO_END = (StillRunning, OutcomeUnknown, ConnectionFailed, LeaseLost, N
 
 @dataclass
 class Outcome:
-    """What became of one VM. ``began``: something of it may be there; ``job``: the export, as it was last seen."""
+    """What became of one VM. ``running``: it goes on without us; ``job``: the export, as it was last seen; ``merged``: None when there was
+    nothing to merge, or nobody waited."""
 
     order: Order
     folder: str | None = None

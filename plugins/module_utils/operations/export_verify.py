@@ -22,7 +22,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manife
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.naming import is_safe_relative
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.export_jobs import Seen
 
-SIZE, CHAIN, SHA256 = LEVELS = ("size", "chain", "sha256")
+SIZE, SHA256 = "size", "sha256"
 _CONFIGURATIONS, _DISKS, _CHECKPOINTS = "virtual machines", "virtual hard disks", "snapshots"
 _DEFINITIONS = (".vmcx", ".xml")
 _HINT = "Run the task again; look for antivirus, a full destination and failing storage."

@@ -29,7 +29,6 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.operations.restor
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.restore_intents import RestoreIntent
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.restore_request import Request
 from ansible_collections.agentless.hyperv.plugins.module_utils.operations.restore_source import Source
-from ansible_collections.agentless.hyperv.plugins.module_utils.protection import restore_marks
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.restore_marks import IN_PLACE
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows import job_runs, system
 from ansible_collections.agentless.hyperv.plugins.module_utils.windows.files import CopyFolder
@@ -266,11 +265,6 @@ def forget(tools: Tools, intent: RestoreIntent) -> list[Leftover]:
     except HypervError as error:
         return [_told_left(tools, error, restore_intents.STORE.leftover(tools.folder, intent))]
     return []
-
-
-def mark_of(machine: Machine) -> restore_marks.RestoreMark | None:
-    """The mark that a machine carries."""
-    return restore_marks.mark_of(machine.vm_id, machine.settings.notes if machine.settings else None)
 
 
 def sweep(tools: Tools, facts: restore_leftovers.RestoreFacts, run_id: str) -> list[Leftover]:

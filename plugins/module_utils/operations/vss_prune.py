@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The agentless.hyperv authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Retention of the copies of ``hyperv_vss_copy``: which older copies of a VM go, and their removal.
+"""Retention of copies and exports: which older ones of a VM go, and their removal. Each kind is counted by itself.
 
 Only a folder with a readable manifest of ours counts, and only the files that the manifest lists are removed: the manifest first, so
 that a removal that is interrupted leaves an incomplete copy and never one that looks verified. It keeps another name until the end,

@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.consistency import reaches
 from ansible_collections.agentless.hyperv.plugins.module_utils.protection.manifest import Manifest
+from ansible_collections.agentless.hyperv.plugins.module_utils.protection.retention import FUTURE_TOLERANCE
 
 _AGE = re.compile(r"([0-9]{1,9})\s*([smhdw])\Z")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_FUTURE_TOLERANCE = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def present_copy(copies: Iterable[FoundCopy], *, vm_id: str, host: str, now: dat
         manifest = copy.manifest
         if manifest.vm_id != vm_id or manifest.host.casefold() != host.casefold() or copy.missing or manifest.verified == "none":
             continue
-        if manifest.taken > now + _FUTURE_TOLERANCE or manifest.completed > now + _FUTURE_TOLERANCE or manifest.completed < manifest.taken:
+        if manifest.taken > now + FUTURE_TOLERANCE or manifest.completed > now + FUTURE_TOLERANCE or manifest.completed < manifest.taken:
             continue
         if not reaches(manifest.achieved, wanted):
             continue

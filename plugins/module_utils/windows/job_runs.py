@@ -54,7 +54,6 @@ SHOW = Command(f'type "%AGH_JOB%\\{jobs.VALUES}" && type "%AGH_JOB%\\{jobs.SCRIP
 RUN = Command(f'%SystemRoot%\\System32\\cmd.exe /d /v:off /c "%AGH_JOB%\\{jobs.SCRIPT}"')
 EXISTS = Command('if exist "%AGH_JOB%\\" (exit 0) else (exit 3)', reads_only=True)
 REMOVE = Command('(if exist "%AGH_JOB%\\" rmdir /S /Q "%AGH_JOB%") & if exist "%AGH_JOB%\\" exit 3')
-LIST = Command('dir /B /AD "%AGH_JOBS%"', reads_only=True)
 
 
 class NotFollowed(HypervError):
@@ -239,13 +238,6 @@ def _remove_folder(writer: CimWriter, folder: StateFolder, name: TaskName, clock
         if attempt < _TRIES:
             clock.sleep(_PAUSE)
     return [Leftover("job", name.text, path, f'rmdir /s /q "{path}"')]
-
-
-def list_folders(reader: CimReader, folder: StateFolder) -> tuple[TaskName, ...]:
-    """The job folders that are there; others than ours are left out."""
-    with reading_programs(reader, {"JOBS": f"{folder.path}\\{JOBS}"}) as programs:
-        listed = programs.run(LIST, timeout=files.SHORT).stdout.decode("utf-8", "replace")
-    return tuple(name for name in (tasks.parse_name(line) for line in listed.splitlines()) if name is not None)
 
 
 # -- whole runs ----------------------------------------------------------------------------------------------------------

@@ -108,7 +108,6 @@ def test_files_beside_a_script(hv: WindowsHost) -> None:
     job = one(Step("show", 'type "%AGH_JOB%\\about.json"', keep=True), files={"about.json": data})
     job_runs.prepare(hv.writer, hv.folder, NAME, job)
     assert job_runs.read_file(hv.writer, hv.folder, NAME, "about.json") == data
-    assert job_runs.list_folders(hv.writer, hv.folder) == (NAME,)
     assert job_runs.remove(hv.writer, hv.folder, NAME, clock=hv.clock) == []
     assert run(hv, job).outputs["show"] == data
 
