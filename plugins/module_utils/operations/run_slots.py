@@ -48,7 +48,7 @@ from ansible_collections.agentless.hyperv.plugins.module_utils.wsman.endpoint im
 ARGUMENT_SPEC: dict[str, Any] = {
     "host_limit": {"type": "int", "default": 0}, "volume_limit": {"type": "int", "default": 0},
     "target_limit": {"type": "int", "default": 0}, "target_wait": {"type": "int", "default": 3600}}
-_PAUSES = (20.0, 40.0, 60.0, 120.0)
+_PAUSES = (5.0, 10.0, 20.0, 40.0, 60.0, 120.0)
 
 
 class HostBusy(HypervError):

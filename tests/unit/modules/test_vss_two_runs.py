@@ -195,7 +195,7 @@ def test_who_waited_for_another_run_does_not_do_its_work_again(start: Start, mon
 
     monkeypatch.setattr(TestClock, "sleep", sleep)
     second = runner.run(module, **params, run_id="two", host_limit=1)
-    assert runner.told.progress[0] == "the host HV01: all 1 slots are taken, looking again in 20 s"
+    assert runner.told.progress[0] == "the host HV01: all 1 slots are taken, looking again in 5 s"
     assert (second["changed"], second["results"][0]["manifest"]["run_id"], "steps" in second["diff"]["after"]) == (False, "one", False)
     assert left(runner) == []
 

@@ -98,7 +98,7 @@ def test_waiting_until_one_is_free_keeps_the_lease_of_the_run(site: Site) -> Non
     first.__enter__()
     with pytest.raises(TargetBusy), site.slot("HV02", wait=60):
         pass
-    assert (len(site.progress), site.progress[0].rpartition(" in ")[2], site.kept.times) == (2, "20 s", 2)
+    assert (len(site.progress), site.progress[0].rpartition(" in ")[2], site.kept.times) == (4, "5 s", 4)
     first.__exit__(None, None, None)
     with site.slot("HV02", wait=300):
         assert site.held() == [holder("HV02", "night")]
@@ -195,7 +195,7 @@ def test_a_host_has_no_more_runs_than_its_limit(site: Site) -> None:
         with pytest.raises(HostBusy) as busy, site.slot(run_id="three", on_host=2, limit=0, wait=30):
             pass
         assert [part.split()[0] for part in busy.value.details["slots"].split(", ")] == ["one", "two"]
-        assert (len(site.progress), site.progress[0]) == (2, "the host HV01: all 2 slots are taken, looking again in 20 s")
+        assert (len(site.progress), site.progress[0]) == (3, "the host HV01: all 2 slots are taken, looking again in 5 s")
     with site.slot(run_id="three", on_host=2, limit=0):
         assert site.on_host() == {"host.slot1": "three"}
     assert (site.on_host(), site.warnings) == ({}, [])
