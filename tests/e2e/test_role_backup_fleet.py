@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import ansible_runner
-import pytest
 from conftest import ADMIN, host, vm, winrm
 from controller import CHECKOUT, Controller, Run
 from simulator.fileserver import FileServerSpec
