@@ -425,7 +425,7 @@ def test_whatever_gets_lost_the_next_run_ends_it(host: Any, effect: Callable[[],
 def test_a_copy_killed_at_any_message_leaves_nothing_that_the_clean_up_does_not_find(start: Start, after: bool) -> None:
     """Every message with ``FAULT_HARNESS=all``, else a sample that moves with the kind of kill."""
     number = 1 if os.environ.get("FAULT_HARNESS") == "all" else 3 + after
-    step = 1 if os.environ.get("FAULT_HARNESS") == "all" else 7
+    step = 1 if os.environ.get("FAULT_HARNESS") == "all" else 13
     tried = 0
     while True:
         runner = start(volumes=VOLUMES, vms=(VmSpec("sql01", folder="D:\\VMs\\sql01"),))
@@ -439,4 +439,4 @@ def test_a_copy_killed_at_any_message_leaves_nothing_that_the_clean_up_does_not_
         assert (shadows(runner), of_ours(runner)) == (theirs, {}), number
         assert clean(runner, remove=True)["found"] == [], number
         number, tried = number + step, tried + 1
-    assert tried >= 6
+    assert tried >= 3
