@@ -70,10 +70,10 @@ def plan(start: datetime) -> tuple[HostPlan, ...]:
         _vm(HOSTILE, "hostile", disks=(DiskSpec(path="D:\\VMs\\hostile\\100% & more's.vhdx"),)))
     hv03 = _host(
         "HV03", "2025", "en-US", start, _vm("file01", disks=(DiskSpec(kind="fixed", size=16 * MIB),), tpm=True), _vm("web02"),
-        _vm(EXPORT_VM), _vm("replica01", state="off", replication_mode=2, guest=None))
+        _vm(EXPORT_VM), _vm("erp01", disks=(DiskSpec(), DiskSpec(path="C:\\VMs\\erp01\\erp01-log.vhdx"))))
     return (
         HostPlan(hv01, ("sql01", "web01", "old-app"), ("sql01", "web01", "old-app")),
         HostPlan(hv02, ("*",), ("linux01", "build01", HOSTILE), foreign=2,
                  guests={"build01": GuestPlan(written_before=30, writes_per_second=5, slots=128)}),
-        HostPlan(hv03, ("file01", "web02", "replica01"), ("file01", "web02"), refused={"replica01": "replica_vm"}, foreign=1),
+        HostPlan(hv03, ("file01", "web02", "erp01"), ("file01", "web02"), refused={"erp01": "several_volumes"}, foreign=1),
     )

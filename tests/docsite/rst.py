@@ -148,7 +148,7 @@ def _link(label: str, target: str, place: str) -> str:
     """A link as it works on the site: to its pages and headings, to files that it carries, to the repository for everything else."""
     if "://" in target:
         return f"\\ `{label} <{target}>`__\\ "
-    path, _, heading = target.partition("#")
+    path, _unused, heading = target.partition("#")
     path = posixpath.normpath(posixpath.join(posixpath.dirname(place), path)) if path else place
     page, file = page_name(path), _FILE.fullmatch(path)
     if page and heading:

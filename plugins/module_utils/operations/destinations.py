@@ -173,4 +173,3 @@ def _task(identity: Identity) -> RunAs:
     if identity.task is None:
         raise ValueError("a share is reached by a task")
     return identity.task
-
