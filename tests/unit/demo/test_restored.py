@@ -140,7 +140,7 @@ def test_the_report_must_be_right_about_every_machine() -> None:
     data = told()
     assert checks.report(PLANS, NOTHING_RUN, data, True, asked) == []
     assert summary.report_lines(data, Path("page.html")) == [
-        "Protected: 9 VMs. Without a copy: 2", "  hv01 scratch01 (unprotected)", "  hv03 replica01 (unprotected)",
+        "Protected: 9 VMs. Without a copy: 2", "  hv01 scratch01 (unprotected)", "  hv03 erp01 (unprotected)",
         "Open it in a browser: page.html"]
     data["vms"][0]["last_copy"] = None
     del data["vms"][1]

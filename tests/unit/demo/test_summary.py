@@ -33,7 +33,7 @@ LIVE = LiveCopy(1, 1, "E:\\Live\\web01-1\\web01.vhdx", Path(".demo/HV01/E/Live/w
 HOST = HostOutcome("HV01", "2012R2", "en-US", 4, Requests(200, 23), Requests(50, 0), Left(2, 2))
 NOTHING = Left(2, 2, dict.fromkeys(KINDS, 0))
 INTERRUPTED = Left(2, 2, {**NOTHING.ours, SHADOWS: 1, "links": 1, "incomplete copies": 2})
-REFUSAL = Refusal("HV01", "replica01", "replica_vm", "This is a replica.")
+REFUSAL = Refusal("HV01", "erp01", "several_volumes", "The disks lie on several volumes.")
 
 
 def entry(name: str, *, failed: bool = False, changed: bool = True, error_code: str | None = None) -> dict[str, object]:
@@ -89,7 +89,7 @@ def test_the_summary_of_a_demo_that_passed() -> None:
         f"HV01  web01  (crash)  {REAL}",
         "      web01.vhdx  writes 38 to 100 are there, none after, none torn; guest at 100, 101 half written",
         "",
-        "Refused: HV01 replica01 (replica_vm): This is a replica.",
+        "Refused: HV01 erp01 (several_volumes): The disks lie on several volumes.",
         "Without a shadow copy: HV01 web01: web01.vhdx: NOT consistent at write 100: 1 torn (99), 2 missing (97, 98)",
         "",
         "PASSED in 12.3 s. Copies and exports: 1, with 1 disk, all proved. Refused: 1.",
@@ -142,7 +142,7 @@ def test_a_first_run_that_went_wrong() -> None:
         "HV01: hyperv_vss_copy tells of 'stranger', which was not asked for",
         "HV03: 'file01': (failed, changed, error code) is (True, True, 'copy_failed'), not (False, True, None): full",
         "HV03: 'web02' left ['link']",
-        "HV03: 'replica01': (failed, changed, error code) is (False, False, None), not (True, False, 'replica_vm'): why"]
+        "HV03: 'erp01': (failed, changed, error code) is (False, False, None), not (True, False, 'several_volumes'): why"]
 
 
 def test_a_last_run_that_changed_something() -> None:
